@@ -1,0 +1,2 @@
+//! A hardened reader of the GGUF container: metadata, tensor directory and block dequantisation.
+#![forbid(unsafe_code)]

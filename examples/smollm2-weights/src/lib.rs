@@ -1,0 +1,1 @@
+//! Obtains SmolLM2-135M-Instruct.

@@ -1,0 +1,2 @@
+//! Teach.
+fn main() {}

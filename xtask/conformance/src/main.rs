@@ -1,0 +1,32 @@
+//! Checks Didact against golden values that other implementations made.
+//!
+//! `--fixtures DIR` takes any directory of the shape that `fixtures/README.md` describes. Each module
+//! owns one kind of file and says nothing where it is absent.
+#![forbid(unsafe_code)]
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+mod report;
+
+/// Checks Didact against golden values that other implementations made.
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// The directory of golden values.
+    #[arg(long)]
+    fixtures: PathBuf,
+    /// SmolLM2-135M-Instruct as a GGUF file; its checks are skipped without it.
+    #[arg(long)]
+    smollm2: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let mut report = report::Report::default();
+    // One line a module: MODULE::run(&arguments.fixtures, &mut report);
+    let _ = &arguments;
+    let _ = report::worst_difference;
+    if report.close() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
