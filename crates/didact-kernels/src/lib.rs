@@ -1,1 +1,30 @@
-//! Fused language-model operations behind one backend trait, each beside its plain reference, for burn on CPU, CUDA and wgpu.
+//! Fused language-model operations behind one backend trait, each beside its plain reference, for
+//! burn on CPU, CUDA and wgpu.
+//!
+//! This crate knows tensors and the layout of packed sequences. It knows no model, no weights and no
+//! text. Activations are packed: `[N, …]` with `N` tokens of all sequences one after the other and no
+//! padding; a [`PackedLayout`] says which tokens belong together and which prefix they share.
+//!
+//! | operation | what it computes |
+//! |---|---|
+//! | [`linear_log_prob()`] | log-probability, log-sum-exp and entropy of targets, without the whole logits |
+//! | [`attention()`] | causal attention over packed segments with shared prefixes and grouped heads |
+//! | [`rms_norm`] | root-mean-square normalisation |
+//! | [`rotary`] | rotary position embedding |
+//! | [`gated`] | SwiGLU and GeGLU |
+mod attention;
+mod error;
+mod gated;
+mod layout;
+mod linear_log_prob;
+mod norm;
+pub mod reference;
+mod rotary;
+
+pub use attention::attention;
+pub use error::Error;
+pub use gated::{Activation, gated};
+pub use layout::{PackedLayout, Segment};
+pub use linear_log_prob::{linear_log_prob, projected_rows, validate_rows};
+pub use norm::rms_norm;
+pub use rotary::rotary;

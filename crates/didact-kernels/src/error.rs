@@ -1,0 +1,60 @@
+/// What can be wrong with a request, found on the host before any tensor is touched.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A packed sequence needs at least one segment.
+    #[error("a packed layout needs at least one segment, got none")]
+    NoSegments,
+    /// Segments hold one token or more; leave an empty one out.
+    #[error("segment {segment} has no tokens; leave empty segments out of the layout")]
+    EmptySegment {
+        /// Index of the segment in the list given.
+        segment: usize,
+    },
+    /// Parents stand before their children.
+    #[error(
+        "segment {segment} names segment {parent} as its parent; a parent must stand before its child"
+    )]
+    ParentNotBefore {
+        /// Index of the child in the list given.
+        segment: usize,
+        /// The parent it named.
+        parent: usize,
+    },
+    /// Token counts and positions are kept as 32-bit signed integers on devices.
+    #[error("segment {segment} brings the packed sequence to more than {limit} tokens; split it")]
+    TooLong {
+        /// The segment at which the count passed the limit.
+        segment: usize,
+        /// The largest count allowed.
+        limit: usize,
+    },
+    /// Every projected row needs exactly one target.
+    #[error("{rows} rows to project but {targets} targets; give one target for each row")]
+    TargetCount {
+        /// Number of rows given.
+        rows: usize,
+        /// Number of targets given.
+        targets: usize,
+    },
+    /// A row lies outside the hidden states.
+    #[error("entry {entry} projects row {row}, but there are {rows} hidden rows")]
+    RowOutOfRange {
+        /// Place in the list of rows.
+        entry: usize,
+        /// The row it named.
+        row: usize,
+        /// Number of hidden rows.
+        rows: usize,
+    },
+    /// A target lies outside the vocabulary.
+    #[error("entry {entry} has target {target}, but the vocabulary has {vocabulary} tokens")]
+    TargetOutOfRange {
+        /// Place in the list of targets.
+        entry: usize,
+        /// The target it named.
+        target: usize,
+        /// Number of tokens in the vocabulary.
+        vocabulary: usize,
+    },
+}
