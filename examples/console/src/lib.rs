@@ -1,0 +1,110 @@
+//! What the examples print while they run: a progress bar on a terminal, plain lines elsewhere.
+//!
+//! Owns the choice and the wording of the figures shown; knows nothing of how they come about.
+#![forbid(unsafe_code)]
+
+use std::io::IsTerminal;
+use std::time::{Duration, Instant};
+
+use didact::rl::{MetricsKind, MetricsRecord, Observer, Phase, Progress, Result};
+use indicatif::{ProgressBar, ProgressStyle};
+
+/// The figures of a line, in their order: the name in `metrics.jsonl` and the word shown for it.
+const SHOWN: [(&str, &str); 10] = [
+    ("loss", "loss"),
+    ("reward", "reward"),
+    ("reward/solution", "solution"),
+    ("reward/kl", "divergence"),
+    ("missing_tag_ratio", "unclosed"),
+    ("completions/mean_length", "tokens"),
+    ("solution_log_prob", "solution log-prob"),
+    ("accuracy", "accuracy"),
+    ("kl", "kl"),
+    ("grad_norm", "gradient"),
+];
+
+/// Watches a run and prints it.
+#[derive(Debug)]
+pub struct Console {
+    started: Instant,
+    bar: Option<ProgressBar>,
+}
+
+impl Console {
+    /// A bar if standard error is a terminal, lines otherwise.
+    #[must_use]
+    pub fn new() -> Self {
+        let bar = std::io::stderr().is_terminal().then(|| {
+            let bar = ProgressBar::new(0);
+            if let Ok(style) =
+                ProgressStyle::with_template("{elapsed_precise} {prefix:12} {wide_bar} {pos}/{len} {msg}")
+            {
+                bar.set_style(style);
+            }
+            bar.enable_steady_tick(Duration::from_millis(250));
+            bar
+        });
+        Self { started: Instant::now(), bar }
+    }
+
+    /// Prints a line above the bar.
+    pub fn line(&self, text: &str) {
+        match &self.bar {
+            Some(bar) => bar.suspend(|| println!("{text}")),
+            None => println!("{text}"),
+        }
+    }
+
+    /// Prints the heading of a part of the run, with the time since the start.
+    pub fn heading(&self, text: &str) {
+        let seconds = self.started.elapsed().as_secs();
+        self.line(&format!("\n[{:02}:{:02}] {text}", seconds / 60, seconds % 60));
+    }
+}
+
+impl Default for Console {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Drop for Console {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+impl Observer for Console {
+    fn on_progress(&mut self, progress: &Progress<'_>) -> Result<()> {
+        if let Some(bar) = &self.bar {
+            bar.set_prefix(progress.stage.to_owned());
+            bar.set_length(progress.steps);
+            bar.set_position(progress.step);
+            bar.set_message(match progress.phase {
+                Phase::Generate => "sampling",
+                Phase::Score => "scoring",
+                Phase::Update => "updating",
+                Phase::Evaluate => "evaluating",
+            });
+        }
+        Ok(())
+    }
+
+    fn on_metrics(&mut self, record: &MetricsRecord) -> Result<()> {
+        let figures: Vec<String> = SHOWN
+            .iter()
+            .filter_map(|(name, word)| {
+                record.metrics.get(name).map(|value| format!("{word} {value:.3}"))
+            })
+            .collect();
+        let kind = match record.kind {
+            MetricsKind::Train => "step",
+            MetricsKind::Evaluation => "held-out, step",
+            MetricsKind::Summary => "after step",
+        };
+        self.line(&format!("{:12} {kind} {:3}  {}", record.stage, record.step, figures.join("  ")));
+        Ok(())
+    }
+}
