@@ -1,0 +1,93 @@
+//! The text of a chat around the assistant's answer.
+
+use crate::{Error, Message, PromptFormat, Result, SystemPlacement, Tokenizer};
+
+/// What a chat template writes before and after the assistant's content.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Frame {
+    pub(crate) before: String,
+    pub(crate) after: String,
+}
+
+impl Frame {
+    /// Renders a chat whose answer is a mark, and splits it there. So a template that trims or rewrites
+    /// contents cannot shift a span: our own texts never pass through it.
+    ///
+    /// Some templates write more before a finished answer than before one that is still to come (an empty
+    /// thought), or less (an opened thought tag); the shorter of the two counts, since the format opens its own
+    /// tags.
+    pub(crate) fn new(
+        tokenizer: &Tokenizer,
+        placement: SystemPlacement,
+        system_prompt: &str,
+        question: &str,
+    ) -> Result<Self> {
+        let template = tokenizer.chat_template().ok_or_else(|| Error::Tokenizer {
+            name: tokenizer.name().to_owned(),
+            problem: "it has no chat template; expected `chat_template` in tokenizer_config.json, or the file chat_template.jinja".to_owned(),
+        })?;
+        let mut messages = match placement {
+            _ if system_prompt.is_empty() => vec![Message::user(question)],
+            SystemPlacement::Message => {
+                vec![Message::system(system_prompt), Message::user(question)]
+            }
+            SystemPlacement::Question => {
+                vec![Message::user(format!("{system_prompt}\n\n{question}"))]
+            }
+        };
+        let opened = template.render(&messages, true)?;
+        let mark = mark_outside(&[system_prompt, question, template.source()]);
+        messages.push(Message::assistant(&mark));
+        let rendered = template.render(&messages, false)?;
+        let mut parts = rendered.split(&mark);
+        let (Some(before), Some(after), None) = (parts.next(), parts.next(), parts.next()) else {
+            return Err(Error::Template {
+                name: tokenizer.name().to_owned(),
+                problem: format!(
+                    "it writes the assistant's content {} times; expected once, so that spans can be found",
+                    rendered.matches(&mark).count()
+                ),
+            });
+        };
+        let before = if before.starts_with(&opened) {
+            opened
+        } else {
+            before.to_owned()
+        };
+        Ok(Self {
+            before,
+            after: after.to_owned(),
+        })
+    }
+}
+
+impl PromptFormat {
+    pub(crate) fn teacher_frame(&self, tokenizer: &Tokenizer, question: &str) -> Result<Frame> {
+        Frame::new(
+            tokenizer,
+            self.system_placement,
+            &self.teacher.system_prompt,
+            question,
+        )
+    }
+
+    pub(crate) fn student_frame(&self, tokenizer: &Tokenizer, question: &str) -> Result<Frame> {
+        Frame::new(
+            tokenizer,
+            self.system_placement,
+            &self.student.system_prompt,
+            question,
+        )
+    }
+}
+
+/// A word that none of the texts contains.
+fn mark_outside(texts: &[&str]) -> String {
+    let mut mark = "didact-content-0".to_owned();
+    let mut number = 0_u64;
+    while texts.iter().any(|text| text.contains(&mark)) {
+        number += 1;
+        mark = format!("didact-content-{number}");
+    }
+    mark
+}

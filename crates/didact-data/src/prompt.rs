@@ -1,0 +1,240 @@
+//! Prompts as ids, and what the sampled ids become on the student's side.
+//!
+//! Token in, token out: sampled ids are spliced as they are, and the end tag is looked for in their bytes.
+//! Nothing that was sampled is encoded again but the few bytes of a token that reaches into the tag.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use didact_core::{Problem, Span, SpannedSequence, TokenBytes, TokenId};
+
+use crate::{PromptFormat, Result, Tokenizer};
+
+/// What the teacher continues, and what the student reads around it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Prompt {
+    /// The teacher's ids: question, solution, opened explanation tag, padding.
+    pub ids: Arc<[TokenId]>,
+    /// The same as text.
+    pub text: String,
+    /// The student's ids before the thought: question, opened thought tag, padding.
+    pub student_prefix: Arc<[TokenId]>,
+    /// The same as text.
+    pub student_text: String,
+    tail: Tail,
+}
+
+/// What stands after the thought on the student's side.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Tail {
+    text: String,
+    /// Bytes of `text` that hold the solution between its tags.
+    solution: Range<usize>,
+    ids: Vec<TokenId>,
+    /// Tokens of `ids` wholly inside the solution.
+    solution_tokens: Span,
+}
+
+/// An explanation as the teacher wrote it and as the student reads it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Explained {
+    /// The teacher's sequence: its prompt and the completion as it was sampled.
+    pub teacher: SpannedSequence,
+    /// The student's sequence: question, the explanation as its thought, solution.
+    pub student: SpannedSequence,
+    /// Whether the teacher closed the explanation with its end tag.
+    pub closed: bool,
+    /// Tokens that hold both explanation and end tag. They belong to no span; the student reads their
+    /// part of the explanation as text.
+    pub straddling: usize,
+    /// The explanation's text, without tags and without the padding that the prompt supplied.
+    pub text: String,
+}
+
+impl PromptFormat {
+    /// The prompt of a problem: ends with the opened explanation tag and its padding.
+    ///
+    /// Build it once a problem: its ids are shared by all sequences made from it.
+    ///
+    /// # Errors
+    /// An empty solution or one with half of its tags; what the tokenizer and its chat template refuse.
+    pub fn teacher_prompt(&self, tokenizer: &Tokenizer, problem: &Problem) -> Result<Prompt> {
+        let text = self.teacher_text(tokenizer, problem)? + &self.padding;
+        let frame = self.student_frame(tokenizer, &problem.question)?;
+        let student_text = [&frame.before, &self.student.thought.start, &self.padding]
+            .map(String::as_str)
+            .concat();
+        let content = self.problem_content(problem)?;
+        let mut tail = [
+            &self.student.thought.end,
+            &self.student.delimiter,
+            &self.solution.start,
+        ]
+        .map(String::as_str)
+        .concat();
+        let solution = tail.len()..tail.len() + content.len();
+        for part in [&content, &self.solution.end, &frame.after] {
+            tail.push_str(part);
+        }
+        let encoding = tokenizer.encode(&tail)?;
+        let solution_tokens = encoding.span_inside(&solution);
+        Ok(Prompt {
+            ids: tokenizer.encode(&text)?.ids.into(),
+            text,
+            student_prefix: tokenizer.encode(&student_text)?.ids.into(),
+            student_text,
+            tail: Tail {
+                text: tail,
+                solution,
+                ids: encoding.ids,
+                solution_tokens,
+            },
+        })
+    }
+}
+
+/// Splices sampled ids into the teacher's and the student's sequence.
+///
+/// The thought is exactly the sampled tokens that lie wholly before the first end tag, on both sides the
+/// same ids. Where there is no end tag, it is all tokens before an end of sequence and other special tokens
+/// that the completion ends with, and the student's side gets the tag (`closed` is false). The teacher's
+/// sequence keeps every sampled id.
+///
+/// A token that holds both explanation and tag belongs to neither and is counted in `straddling`; where it
+/// begins in the middle of a character, so do the tokens that the character begins in. Their explanation
+/// bytes open the student's tail, as text, before the end tag.
+///
+/// # Errors
+/// What the tokenizer refuses.
+pub fn from_tokens(
+    format: &PromptFormat,
+    tokenizer: &Tokenizer,
+    problem: &Problem,
+    prompt: &Prompt,
+    ids: &[TokenId],
+) -> Result<Explained> {
+    let _ = problem;
+    let cut = cut_at_end_tag(
+        tokenizer,
+        ids,
+        tokenizer.eos(),
+        &format.teacher.explanation.end,
+    );
+    let thought = &ids[..cut.thought];
+    let mut continuation = thought.to_vec();
+    let tail = &prompt.tail;
+    let solution = if cut.straddled.is_empty() {
+        let start = continuation.len();
+        continuation.extend_from_slice(&tail.ids);
+        shifted(tail.solution_tokens, start)
+    } else {
+        let head = String::from_utf8_lossy(&cut.straddled);
+        let start = continuation.len();
+        let encoding = tokenizer.encode(&[&*head, &tail.text].concat())?;
+        let bytes = tail.solution.start + head.len()..tail.solution.end + head.len();
+        let span = encoding.span_inside(&bytes);
+        continuation.extend_from_slice(&encoding.ids);
+        shifted(span, start)
+    };
+    let thought_bytes = [tokenizer.bytes_of(thought), cut.straddled].concat();
+    let prefix_len = prompt.student_prefix.len();
+    Ok(Explained {
+        teacher: SpannedSequence {
+            prefix: Arc::clone(&prompt.ids),
+            continuation: ids.to_vec(),
+            thought: Span::new(prompt.ids.len(), prompt.ids.len() + thought.len()).non_empty(),
+            solution: None,
+        },
+        student: SpannedSequence {
+            prefix: Arc::clone(&prompt.student_prefix),
+            continuation,
+            thought: Span::new(prefix_len, prefix_len + thought.len()).non_empty(),
+            solution: shifted(solution, prefix_len).non_empty(),
+        },
+        closed: cut.closed,
+        straddling: cut.straddling,
+        text: String::from_utf8_lossy(&thought_bytes).into_owned(),
+    })
+}
+
+const fn shifted(span: Span, by: usize) -> Span {
+    Span::new(span.start + by, span.end + by)
+}
+
+/// Where the explanation ends in sampled ids.
+struct Cut {
+    /// Tokens wholly inside the explanation.
+    thought: usize,
+    /// Tokens after them that the end of the explanation lies in.
+    straddling: usize,
+    /// Bytes of the explanation in those tokens.
+    straddled: Vec<u8>,
+    closed: bool,
+}
+
+fn cut_at_end_tag(
+    tokens: &impl TokenBytes,
+    ids: &[TokenId],
+    eos: Option<TokenId>,
+    end_tag: &str,
+) -> Cut {
+    let ids = match eos.and_then(|eos| ids.iter().position(|&id| id == eos)) {
+        Some(position) => &ids[..position],
+        None => ids,
+    };
+    let bytes = tokens.bytes_of(ids);
+    let tag = end_tag.as_bytes();
+    let Some(tag_start) = bytes.windows(tag.len()).position(|window| window == tag) else {
+        let special = ids
+            .iter()
+            .rev()
+            .take_while(|&&id| tokens.is_special(id))
+            .count();
+        let thought = ids.len() - special;
+        return Cut {
+            thought,
+            straddling: 0,
+            straddled: Vec::new(),
+            closed: false,
+        };
+    };
+    let mut end = 0;
+    let mut starts = Vec::new();
+    for &id in ids {
+        let next = end + tokens.token_bytes(id).len();
+        if next > tag_start {
+            break;
+        }
+        starts.push(end);
+        end = next;
+    }
+    let mut thought = starts.len();
+    if end == tag_start {
+        return Cut {
+            thought,
+            straddling: 0,
+            straddled: Vec::new(),
+            closed: true,
+        };
+    }
+    // A character has at most four bytes, so at most three tokens can hold its beginning.
+    let mut straddling = 1;
+    let mut begin = end;
+    if std::str::from_utf8(&bytes[end..tag_start]).is_err() {
+        for back in 1..=thought.min(3) {
+            let start = starts[thought - back];
+            if std::str::from_utf8(&bytes[start..tag_start]).is_ok() {
+                thought -= back;
+                straddling += back;
+                begin = start;
+                break;
+            }
+        }
+    }
+    Cut {
+        thought,
+        straddling,
+        straddled: bytes[begin..tag_start].to_vec(),
+        closed: true,
+    }
+}
