@@ -1,0 +1,61 @@
+//! What must hold before a change lands, but for the tests.
+
+use std::fs;
+use std::path::Path;
+
+use crate::command::{self, Outcome, cargo, root, target};
+
+pub(crate) fn run() -> Outcome {
+    command::run(&mut cargo(["fmt", "--all", "--check"]))?;
+    let everything = ["--release", "--workspace"];
+    command::run(
+        cargo(["clippy", "--all-targets"])
+            .args(everything)
+            .args(["--", "-D", "warnings"]),
+    )?;
+    command::run(
+        cargo(["doc", "--no-deps"])
+            .args(everything)
+            .env("RUSTDOCFLAGS", "-D warnings"),
+    )?;
+    features()?;
+    downstream()
+}
+
+/// Combinations that the workspace's own build does not have.
+fn features() -> Outcome {
+    for combination in [
+        &["--package", "smollm2-weights", "--features", "hub"][..],
+        &["--package", "didact-kernels", "--no-default-features"],
+        &["--package", "didact", "--no-default-features"],
+    ] {
+        command::run(cargo(["check", "--release"]).args(combination))?;
+    }
+    Ok(())
+}
+
+/// A small crate of a user's, outside the workspace, against the façade alone. It is checked in the
+/// workspace's target folder with its lock file, so that the dependencies are not built again.
+fn downstream() -> Outcome {
+    let template = root().join("xtask/downstream");
+    let folder = target().join("downstream");
+    let copy = |from: &Path, to: &Path| {
+        fs::copy(from, to).map_err(|error| format!("cannot write {}: {error}", to.display()))
+    };
+    let source = folder.join("src");
+    fs::create_dir_all(&source)
+        .map_err(|error| format!("cannot make {}: {error}", source.display()))?;
+    copy(&template.join("src/main.rs"), &source.join("main.rs"))?;
+    copy(&root().join("Cargo.lock"), &folder.join("Cargo.lock"))?;
+    let manifest = template.join("manifest.toml");
+    let manifest = fs::read_to_string(&manifest)
+        .map_err(|error| format!("cannot read {}: {error}", manifest.display()))?;
+    let facade = root().join("crates/didact").display().to_string();
+    fs::write(
+        folder.join("Cargo.toml"),
+        manifest.replace("{facade}", &facade),
+    )
+    .map_err(|error| format!("cannot write {}: {error}", folder.display()))?;
+    let mut check = cargo(["check", "--release", "--offline"]);
+    command::run(check.current_dir(&folder).env("CARGO_TARGET_DIR", target()))
+}
