@@ -17,7 +17,7 @@ impl StreamKey {
     /// The stream of this key.
     #[must_use]
     pub const fn stream(self) -> RandomStream {
-        let mut state = mix(self.run_seed ^ 0x5eed_0f_d1dac7);
+        let mut state = mix(self.run_seed ^ 0x5eed_0fd1_dac7);
         state = mix(state ^ self.step);
         state = mix(state ^ self.problem);
         RandomStream { state: mix(state ^ self.sample) }
