@@ -1,6 +1,7 @@
 //! Problem files, prompt formats, tokenizers and chat templates for reinforcement-learned teachers, exact to the token.
 #![forbid(unsafe_code)]
 
+mod answer;
 mod chat_template;
 mod error;
 mod example;
@@ -13,6 +14,7 @@ mod text;
 mod token_table;
 mod tokenizer;
 
+pub use answer::{StudentAnswer, student_answer};
 pub use chat_template::{ChatTemplate, Message};
 pub use error::{Error, Result};
 pub use example::SupervisedExample;

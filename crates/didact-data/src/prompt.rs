@@ -114,47 +114,70 @@ pub fn from_tokens(
     ids: &[TokenId],
 ) -> Result<Explained> {
     let _ = problem;
-    let cut = cut_at_end_tag(
-        tokenizer,
-        ids,
-        tokenizer.eos(),
-        &format.teacher.explanation.end,
-    );
-    let thought = &ids[..cut.thought];
-    let mut continuation = thought.to_vec();
-    let tail = &prompt.tail;
-    let solution = if cut.straddled.is_empty() {
-        let start = continuation.len();
-        continuation.extend_from_slice(&tail.ids);
-        shifted(tail.solution_tokens, start)
-    } else {
-        let head = String::from_utf8_lossy(&cut.straddled);
-        let start = continuation.len();
-        let encoding = tokenizer.encode(&[&*head, &tail.text].concat())?;
-        let bytes = tail.solution.start + head.len()..tail.solution.end + head.len();
-        let span = encoding.span_inside(&bytes);
-        continuation.extend_from_slice(&encoding.ids);
-        shifted(span, start)
-    };
-    let thought_bytes = [tokenizer.bytes_of(thought), cut.straddled].concat();
-    let prefix_len = prompt.student_prefix.len();
+    let thought = prompt.student_thought(tokenizer, ids, &format.teacher.explanation.end)?;
     Ok(Explained {
         teacher: SpannedSequence {
             prefix: Arc::clone(&prompt.ids),
             continuation: ids.to_vec(),
-            thought: Span::new(prompt.ids.len(), prompt.ids.len() + thought.len()).non_empty(),
+            thought: Span::new(prompt.ids.len(), prompt.ids.len() + thought.tokens).non_empty(),
             solution: None,
         },
-        student: SpannedSequence {
-            prefix: Arc::clone(&prompt.student_prefix),
-            continuation,
-            thought: Span::new(prefix_len, prefix_len + thought.len()).non_empty(),
-            solution: shifted(solution, prefix_len).non_empty(),
-        },
-        closed: cut.closed,
-        straddling: cut.straddling,
-        text: String::from_utf8_lossy(&thought_bytes).into_owned(),
+        student: thought.sequence,
+        closed: thought.closed,
+        straddling: thought.straddling,
+        text: thought.text,
     })
+}
+
+/// Sampled ids as a student's thought, with the known solution behind it.
+pub(crate) struct Thought {
+    /// Question, thought, solution.
+    pub(crate) sequence: SpannedSequence,
+    /// Sampled tokens that are the thought.
+    pub(crate) tokens: usize,
+    pub(crate) closed: bool,
+    pub(crate) straddling: usize,
+    pub(crate) text: String,
+}
+
+impl Prompt {
+    /// The student's sequence whose thought is what `ids` hold before `end_tag`.
+    pub(crate) fn student_thought(
+        &self,
+        tokenizer: &Tokenizer,
+        ids: &[TokenId],
+        end_tag: &str,
+    ) -> Result<Thought> {
+        let cut = cut_at_end_tag(tokenizer, ids, tokenizer.eos(), end_tag);
+        let thought = &ids[..cut.thought];
+        let mut continuation = thought.to_vec();
+        let tail = &self.tail;
+        let start = continuation.len();
+        let solution = if cut.straddled.is_empty() {
+            continuation.extend_from_slice(&tail.ids);
+            shifted(tail.solution_tokens, start)
+        } else {
+            let head = String::from_utf8_lossy(&cut.straddled);
+            let encoding = tokenizer.encode(&[&*head, &tail.text].concat())?;
+            let bytes = tail.solution.start + head.len()..tail.solution.end + head.len();
+            continuation.extend_from_slice(&encoding.ids);
+            shifted(encoding.span_inside(&bytes), start)
+        };
+        let prefix_len = self.student_prefix.len();
+        let bytes = [tokenizer.bytes_of(thought), cut.straddled].concat();
+        Ok(Thought {
+            sequence: SpannedSequence {
+                prefix: Arc::clone(&self.student_prefix),
+                continuation,
+                thought: Span::new(prefix_len, prefix_len + thought.len()).non_empty(),
+                solution: shifted(solution, prefix_len).non_empty(),
+            },
+            tokens: thought.len(),
+            closed: cut.closed,
+            straddling: cut.straddling,
+            text: String::from_utf8_lossy(&bytes).into_owned(),
+        })
+    }
 }
 
 const fn shifted(span: Span, by: usize) -> Span {

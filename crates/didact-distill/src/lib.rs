@@ -1,2 +1,21 @@
-//! The pipeline around reinforcement-learned teachers: warm-up, collected explanations, distilled students and evaluation.
+//! The pipeline around reinforcement-learned teachers.
+//!
+//! Owns what happens before and after a teacher's RL: warming it up, collecting its explanations, distilling
+//! students from them and evaluating those on held-out problems. Training itself is `didact-rl`'s.
 #![forbid(unsafe_code)]
+
+pub mod collect;
+mod error;
+pub mod pipeline;
+mod statistics;
+pub mod student;
+mod weights;
+
+pub use collect::{CollectConfig, Collected, CollectedExplanation, collect};
+pub use error::{Error, Result};
+pub use pipeline::{Models, PipelineConfig, PipelineResults, Task};
+pub use statistics::Interval;
+pub use student::{
+    StudentEvaluation, StudentEvaluationConfig, StudentRecord, Verify, evaluate_student,
+};
+pub use weights::weights_hash;

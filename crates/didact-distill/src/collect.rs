@@ -1,0 +1,133 @@
+//! Explanations of a teacher, one kept for each problem.
+//!
+//! Owns sampling, scoring and choosing them, and the file they are kept in. Knows no tensor: models are the
+//! engines that it is given.
+
+use didact_core::{NamedValue, Outcome, Problem, Sampling};
+use didact_rl::rollout::{
+    Group, PreparedProblem, RolloutModels, Sample, SampleOptions, TeacherTask, sample, score,
+};
+use didact_rl::{Observer, Phase, Progress};
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, Result};
+
+/// How explanations are collected. They are sampled as in training.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CollectConfig {
+    /// Explanations sampled of each problem, of which the one with the best reward is kept. Default 1.
+    pub samples: usize,
+    /// Only the first so many problems; without it, all.
+    pub problems: Option<usize>,
+    /// Seeds the draws. Default 42.
+    pub seed: u64,
+}
+
+impl Default for CollectConfig {
+    fn default() -> Self {
+        Self { samples: 1, problems: None, seed: 42 }
+    }
+}
+
+/// An explanation that a student learns from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CollectedExplanation {
+    /// The problem explained.
+    #[serde(flatten)]
+    pub problem: Problem,
+    /// The explanation, without tags.
+    pub explanation: String,
+    /// Its tokens as sampled.
+    pub tokens: usize,
+    /// Its reward.
+    pub reward: f64,
+    /// The terms of the reward.
+    pub terms: Vec<NamedValue>,
+}
+
+/// What was collected and what was not.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Collected {
+    /// One explanation a problem, in the order of the problems.
+    pub explanations: Vec<CollectedExplanation>,
+    /// Problems of which no explanation was closed and scored.
+    pub left_out: Vec<String>,
+}
+
+/// Problems whose explanations are sampled at once: enough to fill a batch, few enough to show progress.
+const PROBLEMS_PER_BATCH: usize = 16;
+
+/// The stream number of collection draws, apart from every training step.
+const STREAM: u64 = u64::MAX - 1;
+
+/// Samples explanations of `problems`, and keeps the closed one with the best reward of each.
+///
+/// A problem whose explanations are all cut off or without their end tag is left out: a student that learns
+/// from them would learn not to end its thought.
+///
+/// # Errors
+/// What an engine, the reward or the observer refuses; `samples` of 0.
+pub fn collect(
+    models: &mut RolloutModels<'_>,
+    task: &TeacherTask,
+    problems: &[PreparedProblem],
+    sampling: &Sampling,
+    config: &CollectConfig,
+    stage: &str,
+    observer: &mut dyn Observer,
+) -> Result<Collected> {
+    if config.samples == 0 {
+        return Err(Error::Configuration {
+            key: "collect.samples".to_owned(),
+            problem: "0 is too few; at least 1".to_owned(),
+        });
+    }
+    let problems = &problems[..config.problems.unwrap_or(usize::MAX).min(problems.len())];
+    let mut collected = Collected::default();
+    let order: Vec<usize> = (0..problems.len()).collect();
+    for chosen in order.chunks(PROBLEMS_PER_BATCH) {
+        observer.on_progress(&Progress {
+            stage,
+            phase: Phase::Generate,
+            step: chosen[0] as u64,
+            steps: problems.len() as u64,
+        })?;
+        let options = SampleOptions {
+            seed: config.seed,
+            stream: STREAM,
+            group_size: config.samples,
+            sampling,
+        };
+        let mut groups = sample(models.policy, task, problems, chosen, options)?;
+        score(models, task, problems, &mut groups, 0, None)?;
+        for group in &groups {
+            let problem = &problems[group.problem].problem;
+            match best(group) {
+                Some((sample, reward, terms)) => collected.explanations.push(CollectedExplanation {
+                    problem: problem.clone(),
+                    explanation: sample.explained.text.clone(),
+                    tokens: sample.completion.ids.len(),
+                    reward,
+                    terms: terms.to_vec(),
+                }),
+                None => collected.left_out.push(problem.id.clone()),
+            }
+        }
+    }
+    Ok(collected)
+}
+
+/// The closed sample with the best reward; the first of several.
+fn best(group: &Group) -> Option<(&Sample, f64, &[NamedValue])> {
+    let mut best: Option<(&Sample, f64, &[NamedValue])> = None;
+    for sample in &group.samples {
+        let Some(Outcome::Scored { reward, terms }) = &sample.outcome else { continue };
+        let usable = sample.explained.closed && !sample.explained.text.trim().is_empty();
+        if usable && best.is_none_or(|(_, other, _)| *reward > other) {
+            best = Some((sample, *reward, terms));
+        }
+    }
+    best
+}
+

@@ -1,0 +1,374 @@
+//! The whole loop: warm-up, teacher RL, explanations collected, students distilled, all of it evaluated.
+//!
+//! Owns the order of the stages and what is compared with what. Each stage is written elsewhere; where models,
+//! problems and tokenizer come from is the caller's business.
+//!
+//! ```text
+//! base ─ warm-up ─▶ teacher before RL ─ teacher RL ─▶ trained teacher
+//!                        │ collect                        │ collect
+//!                        ▼                                ▼
+//! student ─ distil ─▶ student of it    student ─ distil ─▶ student of it      student as it is
+//!                        └────────── held-out solution log-prob ──────────┘
+//! ```
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use didact_core::{Problem, TokenBytes};
+use didact_data::SupervisedExample;
+use didact_engine::{EngineConfig, LocalEngine};
+use didact_models::Decoder;
+use didact_rl::{
+    Evaluation, FineTuneConfig, Metrics, MetricsKind, MetricsRecord, Observer, PreparedProblem,
+    RolloutModels, RunDirectory, TeacherConfig, TeacherModels, TeacherTask, TeacherTrainer,
+    fine_tune,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::collect::{CollectConfig, Collected, collect};
+use crate::student::{StudentEvaluation, StudentEvaluationConfig, Verify, evaluate_student};
+use crate::{Error, Interval, Result, weights_hash};
+
+/// What the pipeline works on.
+#[derive(Debug, Clone)]
+pub struct Task {
+    /// Tokenizer, prompt format and reward.
+    pub teacher: TeacherTask,
+    /// The problems that the teacher is trained on and explains.
+    pub train: Vec<Problem>,
+    /// The problems that teachers and students are evaluated on.
+    pub held_out: Vec<Problem>,
+}
+
+/// The models that the pipeline begins with, on a device that records gradients.
+#[derive(Debug)]
+pub struct Models {
+    /// Becomes the teacher.
+    pub teacher: Decoder,
+    /// Judges explanations, frozen, and is what students are distilled from.
+    pub student: Decoder,
+}
+
+/// How each stage works.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PipelineConfig {
+    /// How the teacher learns its format before RL; without it, it begins as it is. The explanations of the
+    /// warm-up are the problems' reasoning traces, or their solutions where they have none.
+    pub warm_up: Option<FineTuneConfig>,
+    /// Teacher RL.
+    pub teacher: TeacherConfig,
+    /// Which explanations students learn from.
+    pub collect: CollectConfig,
+    /// How students learn from explanations.
+    pub distillation: FineTuneConfig,
+    /// How students are evaluated.
+    pub student: StudentEvaluationConfig,
+    /// How models are run outside training.
+    pub engine: EngineConfig,
+}
+
+/// A teacher's held-out figures before and after RL.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TeacherResults {
+    /// Before RL.
+    pub before: Evaluation,
+    /// After RL.
+    pub after: Evaluation,
+    /// Mean reward after minus before, paired by problem.
+    pub reward_difference: Option<Interval>,
+    /// The same without the penalty for a missing end tag.
+    pub reward_without_penalty_difference: Option<Interval>,
+}
+
+/// A student's held-out figures.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StudentResults {
+    /// Which student.
+    pub name: String,
+    /// Explanations that it learnt from.
+    pub explanations: usize,
+    /// Mean log-prob of the solution's tokens after the student's own thought, in nats.
+    pub solution_log_prob: Option<Interval>,
+    /// The same minus the undistilled student's, paired by problem.
+    pub difference: Option<Interval>,
+    /// The fraction of thoughts that it closed.
+    pub closed: f64,
+    /// The fraction of right answers, where answers were wanted.
+    pub accuracy: Option<Interval>,
+    /// The hash of its weights.
+    pub weights: String,
+}
+
+/// Everything that the pipeline found out.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PipelineResults {
+    /// The teacher before and after RL.
+    pub teacher: TeacherResults,
+    /// The hash of the trained teacher's weights.
+    pub teacher_weights: String,
+    /// The students: undistilled, of the teacher before RL, of the trained teacher.
+    pub students: Vec<StudentResults>,
+    /// Solution log-prob of the trained teacher's student minus that of the student of the teacher before RL,
+    /// paired by problem.
+    pub student_difference: Option<Interval>,
+    /// The whole pipeline's duration.
+    pub seconds: f64,
+}
+
+/// The names of the three students, in the order of [`PipelineResults::students`].
+pub const STUDENTS: [&str; 3] = ["undistilled", "of_teacher_before_rl", "of_trained_teacher"];
+
+/// Runs every stage and writes the run directory.
+///
+/// Beside the files of [`RunDirectory`], which the metrics of all stages go to, there are
+/// `explanations_before.jsonl` and `explanations_after.jsonl`, `student_<name>.jsonl`, `results.json`, and the
+/// trained teacher and its student as `teacher/` and `student/`, which transformers opens.
+///
+/// # Errors
+/// A configuration key; a problem that does not fit; a stage that has nothing to work on; a non-finite number;
+/// a file that cannot be written.
+pub fn run(
+    task: &Task,
+    models: Models,
+    config: &PipelineConfig,
+    directory: &mut RunDirectory,
+    observer: &mut dyn Observer,
+    verify: Option<&dyn Verify>,
+) -> Result<PipelineResults> {
+    let begin = Instant::now();
+    directory.write_json("pipeline.json", config)?;
+    let mut stage = Stages { task, config, directory, observer, verify };
+
+    let teacher = stage.warm_up(models.teacher)?;
+    let before = teacher.clone();
+    let (after, teacher_results) = stage.teach(teacher, &models.student)?;
+    let explanations_before = stage.collect("before", &before, &models.student)?;
+    let explanations_after = stage.collect("after", &after, &models.student)?;
+    drop(before);
+    after.save_folder(stage.directory.path().join("teacher"))?;
+    stage.task.teacher.tokenizer.save_folder(stage.directory.path().join("teacher"))?;
+    let teacher_weights = weights_hash(&after);
+    drop(after);
+
+    let mut evaluations = vec![stage.evaluate(STUDENTS[0], &models.student)?];
+    let mut weights = vec![weights_hash(&models.student)];
+    for (name, collected) in
+        [(STUDENTS[1], &explanations_before), (STUDENTS[2], &explanations_after)]
+    {
+        let student = stage.distill(name, models.student.clone(), collected)?;
+        evaluations.push(stage.evaluate(name, &student)?);
+        weights.push(weights_hash(&student));
+        if name == STUDENTS[2] {
+            student.save_folder(stage.directory.path().join("student"))?;
+            stage.task.teacher.tokenizer.save_folder(stage.directory.path().join("student"))?;
+        }
+    }
+
+    let log_probs: Vec<Vec<Option<f64>>> =
+        evaluations.iter().map(StudentEvaluation::solution_log_probs).collect();
+    let counts = [0, explanations_before.explanations.len(), explanations_after.explanations.len()];
+    let students = evaluations.iter().zip(weights).enumerate().map(|(i, (evaluation, weights))| {
+        StudentResults {
+            name: STUDENTS[i].to_owned(),
+            explanations: counts[i],
+            solution_log_prob: evaluation.solution_log_prob(),
+            difference: Interval::of_differences(&log_probs[0], &log_probs[i]),
+            closed: evaluation.closed(),
+            accuracy: evaluation.accuracy(),
+            weights,
+        }
+    });
+    let results = PipelineResults {
+        teacher: teacher_results,
+        teacher_weights,
+        students: students.collect(),
+        student_difference: Interval::of_differences(&log_probs[1], &log_probs[2]),
+        seconds: begin.elapsed().as_secs_f64(),
+    };
+    stage.summarise(&results)?;
+    stage.directory.write_json("results.json", &results)?;
+    Ok(results)
+}
+
+struct Stages<'a> {
+    task: &'a Task,
+    config: &'a PipelineConfig,
+    directory: &'a mut RunDirectory,
+    observer: &'a mut dyn Observer,
+    verify: Option<&'a dyn Verify>,
+}
+
+impl Stages<'_> {
+    fn warm_up(&mut self, teacher: Decoder) -> Result<Decoder> {
+        let Some(config) = &self.config.warm_up else { return Ok(teacher) };
+        let TeacherTask { tokenizer, format, .. } = &self.task.teacher;
+        let examples: Vec<SupervisedExample> = self
+            .task
+            .train
+            .iter()
+            .map(|problem| {
+                let trace = problem.reasoning_trace.as_ref().unwrap_or(&problem.solution);
+                format.teacher_example(tokenizer, problem, trace)
+            })
+            .collect::<Result<_, _>>()?;
+        let mut observers = (&mut *self.directory, &mut *self.observer);
+        Ok(fine_tune(teacher, &examples, config, &mut observers)?.decoder)
+    }
+
+    fn teach(&mut self, teacher: Decoder, student: &Decoder) -> Result<(Decoder, TeacherResults)> {
+        let models = TeacherModels { policy: teacher, student: student.clone() };
+        let Task { teacher: task, train, held_out } = self.task;
+        let mut trainer =
+            TeacherTrainer::new(models, task.clone(), train, held_out, &self.config.teacher)?;
+        let mut observers = (&mut *self.directory, &mut *self.observer);
+        let mut report = trainer.run(&mut observers)?;
+        let (Some(after), false) = (report.evaluations.pop(), report.evaluations.is_empty()) else {
+            return Err(Error::Stage {
+                stage: self.config.teacher.stage.clone(),
+                problem: "no held-out problem was given to compare before and after on".to_owned(),
+            });
+        };
+        let before = report.evaluations.swap_remove(0);
+        let paired = |value: fn(&didact_rl::ProblemEvaluation) -> Option<f64>| {
+            let column = |e: &Evaluation| e.problems.iter().map(value).collect::<Vec<_>>();
+            Interval::of_differences(&column(&before), &column(&after))
+        };
+        let results = TeacherResults {
+            reward_difference: paired(|p| p.reward),
+            reward_without_penalty_difference: paired(|p| p.reward_without_penalty),
+            before,
+            after,
+        };
+        Ok((trainer.into_policy()?, results))
+    }
+
+    fn engine(&self, decoder: &Decoder) -> LocalEngine {
+        let token_bytes: Arc<dyn TokenBytes> = self.task.teacher.tokenizer.clone();
+        LocalEngine::new(decoder.clone(), self.config.engine.clone()).with_token_bytes(token_bytes)
+    }
+
+    fn prepare(&self, problems: &[Problem], decoder: &Decoder) -> Result<Vec<PreparedProblem>> {
+        let context = decoder.config().max_position_embeddings;
+        Ok(self.task.teacher.prepare(problems, context)?)
+    }
+
+    fn collect(&mut self, when: &str, teacher: &Decoder, student: &Decoder) -> Result<Collected> {
+        let stage = format!("collect_{when}");
+        let problems = self.prepare(&self.task.train, teacher)?;
+        let context = teacher.config().max_position_embeddings;
+        let eos: Vec<_> = self.task.teacher.tokenizer.eos().into_iter().collect();
+        let end_tag = &self.task.teacher.format.teacher.explanation.end;
+        let sampling = self.config.teacher.resolve(context, &eos, end_tag)?.sampling;
+        let (mut policy, mut reference) = (self.engine(teacher), self.engine(teacher));
+        let mut student = self.engine(student);
+        let mut models = RolloutModels {
+            teacher_context: context,
+            student_context: student.decoder().config().max_position_embeddings,
+            policy: &mut policy,
+            reference: &mut reference,
+            student: &mut student,
+        };
+        let collected = collect(
+            &mut models,
+            &self.task.teacher,
+            &problems,
+            &sampling,
+            &self.config.collect,
+            &stage,
+            self.observer,
+        )?;
+        self.directory
+            .write_json_lines(&format!("explanations_{when}.jsonl"), &collected.explanations)?;
+        let mut metrics = Metrics::new();
+        let count = collected.explanations.len();
+        metrics.set("explanations", count as f64);
+        metrics.set("left_out", collected.left_out.len() as f64);
+        if count > 0 {
+            let mean = |value: &dyn Fn(&crate::CollectedExplanation) -> f64| {
+                collected.explanations.iter().map(value).sum::<f64>() / count as f64
+            };
+            metrics.set("reward", mean(&|e| e.reward));
+            metrics.set("completions/mean_length", mean(&|e| e.tokens as f64));
+        }
+        self.record(&stage, count as u64, metrics)?;
+        Ok(collected)
+    }
+
+    fn distill(&mut self, name: &str, student: Decoder, collected: &Collected) -> Result<Decoder> {
+        let config = FineTuneConfig {
+            stage: format!("distill_{name}"),
+            ..self.config.distillation.clone()
+        };
+        if collected.explanations.is_empty() {
+            return Err(Error::Stage {
+                stage: config.stage,
+                problem: "no explanation was collected: none was closed; allow more tokens or warm the \
+                          teacher up longer"
+                    .to_owned(),
+            });
+        }
+        let TeacherTask { tokenizer, format, .. } = &self.task.teacher;
+        let examples: Vec<SupervisedExample> = collected
+            .explanations
+            .iter()
+            .map(|e| format.student_example(tokenizer, &e.problem, &e.explanation))
+            .collect::<Result<_, _>>()?;
+        let mut observers = (&mut *self.directory, &mut *self.observer);
+        Ok(fine_tune(student, &examples, &config, &mut observers)?.decoder)
+    }
+
+    fn evaluate(&mut self, name: &str, student: &Decoder) -> Result<StudentEvaluation> {
+        let begin = Instant::now();
+        let problems = self.prepare(&self.task.held_out, student)?;
+        let evaluation = evaluate_student(
+            &mut self.engine(student),
+            student.config().max_position_embeddings,
+            &self.task.teacher,
+            &problems,
+            &self.config.student,
+            self.verify,
+        )?;
+        self.directory.write_json_lines(&format!("student_{name}.jsonl"), &evaluation.records)?;
+        let mut metrics = Metrics::new();
+        if let Some(interval) = evaluation.solution_log_prob() {
+            metrics.set("solution_log_prob", interval.mean);
+        }
+        if let Some(accuracy) = evaluation.accuracy() {
+            metrics.set("accuracy", accuracy.mean);
+        }
+        metrics.set("missing_tag_ratio", 1.0 - evaluation.closed());
+        metrics.set("time/evaluate", begin.elapsed().as_secs_f64());
+        self.record(&format!("student_{name}"), 0, metrics)?;
+        Ok(evaluation)
+    }
+
+    fn summarise(&mut self, results: &PipelineResults) -> Result<()> {
+        let mut metrics = Metrics::new();
+        let mut set = |name: &str, interval: Option<Interval>| {
+            let Some(interval) = interval.filter(|i| i.low.is_finite()) else { return };
+            metrics.set(format!("{name}/mean"), interval.mean);
+            metrics.set(format!("{name}/low"), interval.low);
+            metrics.set(format!("{name}/high"), interval.high);
+        };
+        set("teacher/reward_difference", results.teacher.reward_difference);
+        set(
+            "teacher/reward_without_penalty_difference",
+            results.teacher.reward_without_penalty_difference,
+        );
+        for student in &results.students {
+            set(&format!("{}/solution_log_prob", student.name), student.solution_log_prob);
+            set(&format!("{}/accuracy", student.name), student.accuracy);
+        }
+        set("student_difference", results.student_difference);
+        metrics.set("time/pipeline", results.seconds);
+        self.record("pipeline", 0, metrics)
+    }
+
+    fn record(&mut self, stage: &str, step: u64, metrics: Metrics) -> Result<()> {
+        let record =
+            MetricsRecord { stage: stage.to_owned(), kind: MetricsKind::Summary, step, metrics };
+        self.directory.append_metrics(&record)?;
+        Ok(self.observer.on_metrics(&record)?)
+    }
+}
