@@ -9,6 +9,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+mod forward;
 mod report;
 
 /// Checks Didact against golden values that other implementations made.
@@ -26,6 +27,7 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let mut report = report::Report::default();
     // One line a module: MODULE::run(&arguments.fixtures, &mut report);
+    forward::run(&arguments.fixtures, &mut report);
     let _ = &arguments;
     let _ = report::worst_difference;
     if report.close() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
