@@ -10,7 +10,10 @@ use std::process::ExitCode;
 use clap::Parser;
 
 mod forward;
+mod golden;
+mod losses;
 mod report;
+mod rewards;
 
 /// Checks Didact against golden values that other implementations made.
 #[derive(Debug, Parser)]
@@ -28,6 +31,8 @@ fn main() -> ExitCode {
     let mut report = report::Report::default();
     // One line a module: MODULE::run(&arguments.fixtures, &mut report);
     forward::run(&arguments.fixtures, &mut report);
+    rewards::run(&arguments.fixtures, &mut report);
+    losses::run(&arguments.fixtures, &mut report);
     let _ = &arguments;
     let _ = report::worst_difference;
     if report.close() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
