@@ -89,6 +89,9 @@ pub enum Error {
         /// What was found, what was expected.
         problem: String,
     },
+    /// A GGUF file cannot be read, or lacks what a tokenizer needs.
+    #[error(transparent)]
+    Gguf(#[from] didact_gguf::Error),
 }
 
 impl Error {

@@ -47,7 +47,8 @@ impl PromptFormat {
         explanation: &str,
     ) -> Result<SupervisedExample> {
         let tags = &self.teacher.explanation;
-        let content = self.example_content(problem, tags, explanation, "explanation")?;
+        let others = &self.student.thought;
+        let content = self.example_content(problem, [tags, others], explanation, "explanation")?;
         let mut text = self.teacher_text(tokenizer, problem)?;
         let frame = self.teacher_frame(tokenizer, &problem.question)?;
         let supplied = if content.starts_with(&self.padding) {
@@ -75,7 +76,8 @@ impl PromptFormat {
         thought: &str,
     ) -> Result<SupervisedExample> {
         let tags = &self.student.thought;
-        let thought = self.example_content(problem, tags, thought, "thought")?;
+        let others = &self.teacher.explanation;
+        let thought = self.example_content(problem, [tags, others], thought, "thought")?;
         let solution = self.problem_content(problem)?;
         let frame = self.student_frame(tokenizer, &problem.question)?;
         let text = [
@@ -123,28 +125,22 @@ impl PromptFormat {
         Ok(content)
     }
 
+    /// The content for the first of two kinds of tags; the text may have brought either kind along.
     fn example_content(
         &self,
         problem: &Problem,
-        tags: &Tags,
+        [tags, others]: [&Tags; 2],
         raw: &str,
         what: &str,
     ) -> Result<String> {
-        let error = |text: String| Error::Problem {
-            id: problem.id.clone(),
-            problem: text,
-        };
-        let content = self.content(tags, raw, what).map_err(error)?;
+        let error = |text: String| Error::Problem { id: problem.id.clone(), problem: text };
+        let brought = if raw.starts_with(&others.start) { others } else { tags };
+        let content = self.content(brought, raw, what).map_err(error)?;
         if content.trim().is_empty() {
-            return Err(error(format!(
-                "the {what} is empty; there is nothing to learn from it"
-            )));
+            return Err(error(format!("the {what} is empty; there is nothing to learn from it")));
         }
         if content.contains(&tags.end) {
-            return Err(error(format!(
-                "the {what} contains its own end tag {:?}",
-                tags.end
-            )));
+            return Err(error(format!("the {what} contains its own end tag {:?}", tags.end)));
         }
         Ok(content)
     }

@@ -59,10 +59,22 @@ pub fn read_problems(path: impl AsRef<Path>) -> Result<Vec<Problem>> {
 pub fn read_problems_with(path: impl AsRef<Path>, format: &PromptFormat) -> Result<Vec<Problem>> {
     let path = path.as_ref();
     let file = File::open(path).map_err(Error::file(path, "opening"))?;
+    read_problems_from(path, BufReader::new(file), format)
+}
+
+/// As [`read_problems_with`], from any reader; errors and generated ids call it `name`.
+///
+/// # Errors
+/// As [`read_problems`].
+pub fn read_problems_from(
+    name: impl AsRef<Path>,
+    mut reader: impl BufRead,
+    format: &PromptFormat,
+) -> Result<Vec<Problem>> {
+    let path = name.as_ref();
     let stem = path
         .file_stem()
         .map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
-    let mut reader = BufReader::new(file);
     let mut problems = Vec::new();
     let mut seen: HashMap<String, usize> = HashMap::new();
     let mut line = Vec::new();

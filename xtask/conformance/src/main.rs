@@ -9,10 +9,13 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+mod data_format;
 mod forward;
 mod golden;
 mod losses;
 mod report;
+mod spans;
+mod tokenizer;
 mod rewards;
 
 /// Checks Didact against golden values that other implementations made.
@@ -33,6 +36,9 @@ fn main() -> ExitCode {
     forward::run(&arguments.fixtures, &mut report);
     rewards::run(&arguments.fixtures, &mut report);
     losses::run(&arguments.fixtures, &mut report);
+    tokenizer::run(&arguments.fixtures, &mut report);
+    data_format::run(&arguments.fixtures, &mut report);
+    spans::run(&arguments.fixtures, &mut report);
     let _ = &arguments;
     let _ = report::worst_difference;
     if report.close() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
