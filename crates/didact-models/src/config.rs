@@ -438,3 +438,6 @@ impl Checks<'_> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

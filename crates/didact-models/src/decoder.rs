@@ -150,3 +150,6 @@ impl Decoder {
         self.model.norm.forward(hidden, &self.config)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,8 +1,10 @@
-//! Decoder language models of the Llama, Qwen and Gemma families over burn, configured and stored as
-//! Hugging Face folders.
+#![doc = include_str!("../README.md")]
 //!
-//! One [`Decoder`] serves every [`Family`]. It works on packed sequences (no batch dimension, no
-//! padding) and returns hidden states; it knows nothing of sampling, of caches, of losses or of text.
+//! # What stands where
+//!
+//! A [`Decoder`] works on packed sequences and returns hidden states. It knows nothing of sampling, of
+//! caches, of losses or of text: [`Decoder::forward_with`] lets the caller bring the attention, and
+//! [`Decoder::output_embedding`] is what hidden states are projected onto, a few rows at a time.
 #![forbid(unsafe_code)]
 
 mod assemble;
@@ -13,6 +15,8 @@ mod init;
 mod layer;
 mod parameters;
 mod rotary;
+#[cfg(test)]
+mod testing;
 mod weights;
 
 pub use config::{Activation, DecoderConfig, DecoderOptions, Family, Limits, Llama3Scaling};

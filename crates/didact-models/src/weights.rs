@@ -125,3 +125,6 @@ fn compare(config: &DecoderConfig, checkpoint: &dyn Checkpoint) -> Result<()> {
         problems,
     })
 }
+
+#[cfg(test)]
+mod tests;
