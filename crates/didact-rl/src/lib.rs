@@ -1,2 +1,58 @@
-//! The RL optimizer for language-model teachers: advantages, losses, reference policy, optimizer and training step.
+//! The RL optimizer for language-model teachers: advantages, losses, reference policy, optimizer and training
+//! step.
+//!
+//! [`TeacherTrainer`] runs the whole loop of a teacher's reinforcement learning, [`fine_tune`] is supervised
+//! fine-tuning. Both make the same training step ([`Trainer`]) with another [`Loss`](loss::Loss), report to an
+//! [`Observer`], and are the same bit for bit for one seed, whatever the number of threads. This crate knows no
+//! warm-up, no distillation and no terminal: pipelines are made of it.
+//!
+//! | module | what it owns |
+//! |---|---|
+//! | [`loss`] | losses and their derivatives on the host |
+//! | [`advantage`] | from a group's rewards to advantages |
+//! | [`rollout`] | sampling, scoring and rewarding explanations |
+//! | [`step`] | from sequences and a loss to an update |
+//! | [`gradients`], [`adamw`], [`schedule`] | the optimizer |
+//! | [`reference_policy`] | the model that the policy is kept close to |
+//! | [`evaluation`] | figures of held-out problems |
+//! | [`run_directory`], [`metrics`], [`observer`] | the records of a run |
 #![forbid(unsafe_code)]
+
+pub mod adamw;
+pub mod advantage;
+pub mod config;
+pub mod curriculum;
+mod error;
+pub mod evaluation;
+pub mod fine_tune;
+pub mod gradients;
+pub mod loss;
+pub mod metrics;
+pub mod observer;
+pub mod reference_policy;
+pub mod rollout;
+pub mod run_directory;
+pub mod schedule;
+pub mod step;
+pub mod teacher_trainer;
+
+pub use adamw::{AdamW, AdamWConfig, DecayedParameters};
+pub use config::{
+    EvaluationConfig, ReferenceMixing, ReferenceRule, ResolvedTeacherConfig, TeacherConfig,
+};
+pub use curriculum::ShuffledEpochs;
+pub use error::{Error, Result};
+pub use evaluation::{Evaluation, ProblemEvaluation, evaluate_teacher};
+pub use fine_tune::{FineTuneConfig, FineTuned, ResolvedFineTuneConfig, fine_tune};
+pub use gradients::Gradients;
+pub use metrics::Metrics;
+pub use observer::{MetricsKind, MetricsRecord, Observer, Phase, Progress};
+pub use reference_policy::ReferencePolicy;
+pub use rollout::{
+    Group, PreparedProblem, RolloutModels, RolloutRecord, Sample, SampleOptions, TeacherTask,
+    TrainingScores,
+};
+pub use run_directory::RunDirectory;
+pub use schedule::{Decay, Schedule};
+pub use step::{StepOptions, StepReport, Trainer, TrainingSequence};
+pub use teacher_trainer::{TeacherModels, TeacherReport, TeacherTrainer};

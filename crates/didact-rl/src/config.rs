@@ -1,0 +1,406 @@
+//! What a user writes about a teacher's training, and what it resolves to.
+//!
+//! Owns keys, defaults and their checks. [`TeacherConfig`] is read from TOML or JSON, where an unknown key is
+//! an error; [`TeacherConfig::resolve`] turns it into a [`ResolvedTeacherConfig`] in which nothing is left
+//! open. Knows no model and no data.
+
+use didact_core::{Sampling, TokenId};
+use didact_engine::EngineConfig;
+use serde::{Deserialize, Serialize};
+
+use crate::adamw::AdamWConfig;
+use crate::advantage::AdvantageConfig;
+use crate::loss::{GrpoConfig, GrpoLoss};
+use crate::schedule::{Decay, Schedule};
+use crate::{Error, Result};
+
+/// How a teacher is trained by reinforcement learning.
+///
+/// The defaults are those of [`published`](Self::published).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TeacherConfig {
+    /// The name that the run's records carry. Default `teacher`.
+    pub stage: String,
+    /// Seeds the order of problems and every draw. Default 42.
+    pub seed: u64,
+    /// Updates of the weights. Default 125.
+    pub steps: u64,
+    /// Problems of each step. Default 16.
+    pub problems_per_step: usize,
+    /// Explanations sampled of each problem, compared with each other; at least 2. Default 64.
+    pub group_size: usize,
+    /// Divides the logits in sampling and in training alike; above 0. Default 0.7.
+    pub temperature: f64,
+    /// Keeps the likeliest tokens whose probabilities first sum to at least this; 1 keeps all. Default 1.
+    pub top_p: f64,
+    /// Keeps this many of the likeliest tokens; 0 keeps all. Default 0.
+    pub top_k: usize,
+    /// Keeps tokens at least this fraction as probable as the likeliest; 0 keeps all. Default 0.
+    pub min_p: f64,
+    /// At most this many tokens a completion. Default 16384.
+    pub max_completion_tokens: usize,
+    /// At most this many tokens a prompt; a longer one is an error before the first step. Without it, what
+    /// the policy's context leaves beside `max_completion_tokens`.
+    pub max_prompt_tokens: Option<usize>,
+    /// Ends a completion at the explanation's end tag rather than at the end of the turn: shorter, but then
+    /// the model is not taught to end its turn. Default false.
+    pub stop_at_end_tag: bool,
+    /// Learning rate at its peak; above 0. Default 1e-6.
+    pub learning_rate: f64,
+    /// Steps in which the learning rate rises from 0. Default 0.
+    pub warmup_steps: u64,
+    /// How the learning rate moves after the rise. Default `constant`.
+    pub decay: Decay,
+    /// The constants of AdamW.
+    pub optimizer: AdamWConfig,
+    /// Gradients are scaled down to this global norm; 0 leaves them as they are. Default 1.
+    pub max_grad_norm: f64,
+    /// The loss; the divergence from the reference weighs `loss.beta`, by default 0.04.
+    pub loss: GrpoConfig,
+    /// How rewards become advantages.
+    pub advantage: AdvantageConfig,
+    /// When and how far the reference follows the policy; without it, never. Default every 32 steps with
+    /// weight 0.9.
+    pub reference_mixing: Option<ReferenceMixing>,
+    /// At most this many tokens go through the model at once in training; a longer sequence goes alone.
+    /// It changes memory and speed, not the result. Default 16384.
+    pub micro_batch_tokens: usize,
+    /// When held-out problems are looked at; without it, before the first step and after the last.
+    pub evaluation: Option<EvaluationConfig>,
+    /// How much the engines compute at once; memory and speed only.
+    pub engine: EngineConfig,
+}
+
+/// The reference follows the policy: `reference ← alpha · policy + (1 − alpha) · reference`.
+///
+/// Source: Gorbatovski et al., "Learn your reference model for real good alignment", 2024 (TR-DPO).
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReferenceMixing {
+    /// Steps between two mixings; at least 1.
+    pub every: u64,
+    /// The policy's weight, in `[0, 1]`.
+    pub alpha: f64,
+}
+
+/// When and how held-out problems are looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct EvaluationConfig {
+    /// Steps between two looks; 0 looks only before the first step and after the last. Default 0.
+    pub every: u64,
+    /// Explanations sampled of each held-out problem. Default 1.
+    pub samples: usize,
+    /// Names the draws of the evaluation: each look takes the same ones, so that differences between looks
+    /// are paired. Default 0.
+    pub seed: u64,
+}
+
+impl Default for EvaluationConfig {
+    fn default() -> Self {
+        Self {
+            every: 0,
+            samples: 1,
+            seed: 0,
+        }
+    }
+}
+
+impl Default for TeacherConfig {
+    fn default() -> Self {
+        Self::published()
+    }
+}
+
+impl TeacherConfig {
+    /// The published recipe (Cetin, Zhao and Tang, "Reinforcement learning teachers of test time scaling",
+    /// 2025, and the run files of its implementation): 125 steps of 16 problems with 64 explanations each,
+    /// temperature 0.7, AdamW at a constant 1e-6 without weight decay, global norm 1, β 0.04, and a reference
+    /// that follows the policy every 32 steps with weight 0.9.
+    #[must_use]
+    pub fn published() -> Self {
+        Self {
+            stage: "teacher".to_owned(),
+            seed: 42,
+            steps: 125,
+            problems_per_step: 16,
+            group_size: 64,
+            temperature: 0.7,
+            top_p: 1.0,
+            top_k: 0,
+            min_p: 0.0,
+            max_completion_tokens: 16384,
+            max_prompt_tokens: None,
+            stop_at_end_tag: false,
+            learning_rate: 1e-6,
+            warmup_steps: 0,
+            decay: Decay::Constant,
+            optimizer: AdamWConfig::default(),
+            max_grad_norm: 1.0,
+            loss: GrpoConfig::default(),
+            advantage: AdvantageConfig::default(),
+            reference_mixing: Some(ReferenceMixing {
+                every: 32,
+                alpha: 0.9,
+            }),
+            micro_batch_tokens: 16384,
+            evaluation: None,
+            engine: EngineConfig::default(),
+        }
+    }
+
+    /// Checks every key and fills in what was left open.
+    ///
+    /// `context` is the policy's in tokens; `stop_tokens` and `end_tag` are the tokenizer's and the prompt
+    /// format's.
+    ///
+    /// # Errors
+    /// [`Error::Configuration`] names the key.
+    pub fn resolve(
+        &self,
+        context: usize,
+        stop_tokens: &[TokenId],
+        end_tag: &str,
+    ) -> Result<ResolvedTeacherConfig> {
+        at_least_one("steps", self.steps)?;
+        at_least_one("problems_per_step", self.problems_per_step as u64)?;
+        at_least_one("max_completion_tokens", self.max_completion_tokens as u64)?;
+        at_least_one("micro_batch_tokens", self.micro_batch_tokens as u64)?;
+        check("group_size", self.group_size >= 2, || {
+            format!(
+                "{} explanations cannot be compared; at least 2",
+                self.group_size
+            )
+        })?;
+        positive("temperature", self.temperature)?;
+        positive("learning_rate", self.learning_rate)?;
+        not_negative("max_grad_norm", self.max_grad_norm)?;
+        check("top_p", self.top_p > 0.0 && self.top_p <= 1.0, || {
+            format!("{} is not in (0, 1]", self.top_p)
+        })?;
+        check("min_p", (0.0..1.0).contains(&self.min_p), || {
+            format!("{} is not in [0, 1)", self.min_p)
+        })?;
+        check("warmup_steps", self.warmup_steps < self.steps, || {
+            format!(
+                "{} leave no step of {} at the full rate",
+                self.warmup_steps, self.steps
+            )
+        })?;
+        self.optimizer.validate("optimizer")?;
+        let loss = self.loss.resolve().map_err(|error| Error::Configuration {
+            key: "loss".to_owned(),
+            problem: error.to_string(),
+        })?;
+        positive("advantage.refused_margin", self.advantage.refused_margin)?;
+        if let Some(mixing) = &self.reference_mixing {
+            at_least_one("reference_mixing.every", mixing.every)?;
+            check(
+                "reference_mixing.alpha",
+                (0.0..=1.0).contains(&mixing.alpha),
+                || format!("{} is not in [0, 1]", mixing.alpha),
+            )?;
+        }
+        let evaluation = self.evaluation.unwrap_or_default();
+        at_least_one("evaluation.samples", evaluation.samples as u64)?;
+        let room = context.saturating_sub(self.max_completion_tokens);
+        check("max_completion_tokens", room > 0, || {
+            format!(
+                "{} leave no room for a prompt in a context of {context} tokens",
+                self.max_completion_tokens
+            )
+        })?;
+        let max_prompt_tokens = self.max_prompt_tokens.unwrap_or(room);
+        check(
+            "max_prompt_tokens",
+            (1..=room).contains(&max_prompt_tokens),
+            || {
+                format!(
+                    "{max_prompt_tokens} and {} for the completion do not fit into a context of {context} tokens",
+                    self.max_completion_tokens
+                )
+            },
+        )?;
+        let stop_strings = if self.stop_at_end_tag {
+            vec![end_tag.to_owned()]
+        } else {
+            Vec::new()
+        };
+        Ok(ResolvedTeacherConfig {
+            stage: self.stage.clone(),
+            seed: self.seed,
+            steps: self.steps,
+            problems_per_step: self.problems_per_step,
+            group_size: self.group_size,
+            sampling: Sampling {
+                temperature: self.temperature,
+                top_p: self.top_p,
+                top_k: self.top_k,
+                min_p: self.min_p,
+                max_tokens: self.max_completion_tokens,
+                stop_tokens: stop_tokens.to_vec(),
+                stop_strings,
+            },
+            max_prompt_tokens,
+            schedule: Schedule {
+                peak: self.learning_rate,
+                warmup_steps: self.warmup_steps,
+                steps: self.steps,
+                decay: self.decay,
+            },
+            optimizer: self.optimizer,
+            max_grad_norm: self.max_grad_norm,
+            loss,
+            advantage: self.advantage,
+            reference: self
+                .reference_mixing
+                .map_or(ReferenceRule::Fixed, ReferenceRule::Mixed),
+            micro_batch_tokens: self.micro_batch_tokens,
+            evaluation,
+            engine: self.engine.clone(),
+        })
+    }
+}
+
+/// A [`TeacherConfig`] with nothing left open. The run directory keeps it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ResolvedTeacherConfig {
+    /// The name that the run's records carry.
+    pub stage: String,
+    /// Seeds the order of problems and every draw.
+    pub seed: u64,
+    /// Updates of the weights.
+    pub steps: u64,
+    /// Problems of each step.
+    pub problems_per_step: usize,
+    /// Explanations sampled of each problem.
+    pub group_size: usize,
+    /// How completions are sampled.
+    pub sampling: Sampling,
+    /// At most this many tokens a prompt.
+    pub max_prompt_tokens: usize,
+    /// The learning rate by step.
+    pub schedule: Schedule,
+    /// The constants of AdamW.
+    pub optimizer: AdamWConfig,
+    /// Gradients are scaled down to this global norm; 0 leaves them as they are.
+    pub max_grad_norm: f64,
+    /// The loss.
+    pub loss: GrpoLoss,
+    /// How rewards become advantages.
+    pub advantage: AdvantageConfig,
+    /// Whether the reference follows the policy.
+    pub reference: ReferenceRule,
+    /// At most this many tokens go through the model at once in training.
+    pub micro_batch_tokens: usize,
+    /// When and how held-out problems are looked at.
+    pub evaluation: EvaluationConfig,
+    /// How much the engines compute at once.
+    pub engine: EngineConfig,
+}
+
+/// Whether the reference follows the policy.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReferenceRule {
+    /// It stays the initial policy.
+    Fixed,
+    /// It is mixed with the policy from time to time.
+    Mixed(ReferenceMixing),
+}
+
+pub(crate) fn check(key: &str, fine: bool, problem: impl FnOnce() -> String) -> Result<()> {
+    if fine {
+        Ok(())
+    } else {
+        Err(Error::Configuration {
+            key: key.to_owned(),
+            problem: problem(),
+        })
+    }
+}
+
+pub(crate) fn at_least_one(key: &str, value: u64) -> Result<()> {
+    check(key, value >= 1, || "0 is too few; at least 1".to_owned())
+}
+
+pub(crate) fn positive(key: &str, value: f64) -> Result<()> {
+    check(key, value > 0.0 && value.is_finite(), || {
+        format!("{value} is not a number above 0")
+    })
+}
+
+pub(crate) fn not_negative(key: &str, value: f64) -> Result<()> {
+    check(key, value >= 0.0 && value.is_finite(), || {
+        format!("{value} is not a number of 0 or above")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn small() -> TeacherConfig {
+        TeacherConfig {
+            max_completion_tokens: 16,
+            ..TeacherConfig::published()
+        }
+    }
+
+    #[test]
+    fn every_bad_value_is_refused_by_its_key() {
+        let bad: [(&str, fn(&mut TeacherConfig)); 12] = [
+            ("steps", |c| c.steps = 0),
+            ("group_size", |c| c.group_size = 1),
+            ("temperature", |c| c.temperature = 0.0),
+            ("learning_rate", |c| c.learning_rate = f64::NAN),
+            ("loss", |c| c.loss.beta = -0.1),
+            ("top_p", |c| c.top_p = 0.0),
+            ("min_p", |c| c.min_p = 1.0),
+            ("warmup_steps", |c| c.warmup_steps = 125),
+            ("optimizer.beta2", |c| c.optimizer.beta2 = 1.0),
+            ("reference_mixing.alpha", |c| {
+                c.reference_mixing = Some(ReferenceMixing {
+                    every: 1,
+                    alpha: 1.5,
+                });
+            }),
+            ("max_completion_tokens", |c| c.max_completion_tokens = 64),
+            ("max_prompt_tokens", |c| c.max_prompt_tokens = Some(49)),
+        ];
+        assert!(small().resolve(64, &[2], "</e>").is_ok());
+        for (key, spoil) in bad {
+            let mut config = small();
+            spoil(&mut config);
+            let error = config.resolve(64, &[2], "</e>").unwrap_err().to_string();
+            assert!(error.contains(&format!("key {key}:")), "{key}: {error}");
+        }
+    }
+
+    #[test]
+    fn what_was_left_open_is_filled_in() {
+        let config = TeacherConfig {
+            stop_at_end_tag: true,
+            ..small()
+        };
+        let resolved = config.resolve(64, &[2], "</e>").unwrap();
+        assert_eq!(resolved.max_prompt_tokens, 48);
+        assert_eq!(resolved.sampling.stop_tokens, [2]);
+        assert_eq!(resolved.sampling.stop_strings, ["</e>"]);
+    }
+
+    #[test]
+    fn an_unknown_key_is_an_error_that_names_it() {
+        let error = serde_json::from_str::<TeacherConfig>(r#"{"learning_rat": 1.0}"#).unwrap_err();
+        assert!(error.to_string().contains("learning_rat"), "{error}");
+        let few: TeacherConfig = serde_json::from_str(r#"{"group_size": 8}"#).unwrap();
+        assert_eq!(
+            few,
+            TeacherConfig {
+                group_size: 8,
+                ..TeacherConfig::published()
+            }
+        );
+    }
+}

@@ -1,0 +1,122 @@
+//! What training can fail with.
+
+use std::path::{Path, PathBuf};
+
+/// A result with [`Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What training can fail with.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A model, a reward or a curriculum failed.
+    #[error(transparent)]
+    Core(#[from] didact_core::Error),
+    /// A prompt or a supervised example could not be made.
+    #[error(transparent)]
+    Data(#[from] didact_data::Error),
+    /// A model could not be built, read or written.
+    #[error(transparent)]
+    Models(#[from] didact_models::Error),
+    /// A tensor operation refused its arguments.
+    #[error(transparent)]
+    Kernels(#[from] didact_kernels::Error),
+    /// A setting that means nothing.
+    #[error("configuration key {key}: {problem}")]
+    Configuration {
+        /// The key, with the tables it stands in.
+        key: String,
+        /// What is wrong with it and what is allowed.
+        problem: String,
+    },
+    /// Training data that cannot be trained on.
+    #[error("{what}: {problem}")]
+    TrainingData {
+        /// Which problem, example or sequence.
+        what: String,
+        /// What is wrong with it and what to do.
+        problem: String,
+    },
+    /// A number that should be finite is not.
+    #[error("{what} is {value}; nothing was updated")]
+    NonFinite {
+        /// Which number, of which sample.
+        what: String,
+        /// Its value.
+        value: f64,
+    },
+    /// A gradient that is not finite.
+    #[error("the gradient of {path} is not finite; nothing was updated")]
+    NonFiniteGradient {
+        /// The tensor's path.
+        path: String,
+    },
+    /// Two tensors that should be alike are not.
+    #[error("tensor {path}: expected {expected}, found {found}")]
+    MismatchedTensor {
+        /// The tensor's path.
+        path: String,
+        /// What was expected.
+        expected: String,
+        /// What was found.
+        found: String,
+    },
+    /// A tensor that the model does not have.
+    #[error("the model has no tensor {path}")]
+    UnknownTensor {
+        /// The tensor's path.
+        path: String,
+    },
+    /// A model none of whose parameters is trained.
+    #[error("no parameter of the model records gradients; was it frozen?")]
+    NothingToTrain,
+    /// The policy was lost in an update that failed.
+    #[error("an earlier update failed halfway; load the policy from its last saved folder")]
+    LostPolicy,
+    /// A device failed.
+    #[error("{what}: {problem}")]
+    Device {
+        /// What was being done.
+        what: String,
+        /// What the device said.
+        problem: String,
+    },
+    /// A run directory that holds something already.
+    #[error("{} is not empty: a run never writes over another; choose another directory or remove it", path.display())]
+    RunExists {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// A file that cannot be read or written.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file or directory.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A value that cannot be written as JSON or read from it.
+    #[error("{}: {source}", path.display())]
+    Json {
+        /// The file.
+        path: PathBuf,
+        /// What the reader or writer said.
+        source: serde_json::Error,
+    },
+}
+
+impl Error {
+    pub(crate) fn io(path: &Path, source: std::io::Error) -> Self {
+        Self::Io {
+            path: path.to_owned(),
+            source,
+        }
+    }
+
+    pub(crate) fn json(path: &Path, source: serde_json::Error) -> Self {
+        Self::Json {
+            path: path.to_owned(),
+            source,
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! The model that the policy is kept close to.
+//!
+//! Owns a frozen copy of the initial policy, when it follows the policy, and how far. Knows no loss.
+
+use std::collections::BTreeMap;
+
+use burn::module::{Module, Param};
+use burn::tensor::{Tensor, TensorData};
+use didact_core::{Score, ScoreRequest, TokenLogProbs};
+use didact_engine::{EngineConfig, LocalEngine};
+use didact_models::{Decoder, ParameterMapper, ParameterVisitor};
+use rayon::prelude::*;
+
+use crate::config::ReferenceRule;
+use crate::gradients::{CHUNK, mutable, read, values};
+use crate::{Error, Result};
+
+/// A frozen copy of the policy that may follow it: `reference ← α · policy + (1 − α) · reference`.
+///
+/// It shares the initial policy's memory until the first update, and scores through the same engine, so
+/// before the first update its log-probs are those of the policy bit for bit.
+#[derive(Debug)]
+pub struct ReferencePolicy {
+    engine: LocalEngine,
+    rule: ReferenceRule,
+}
+
+impl ReferencePolicy {
+    /// The reference that `policy` is now.
+    #[must_use]
+    pub fn new(policy: &Decoder, rule: ReferenceRule, engine: EngineConfig) -> Self {
+        Self {
+            engine: LocalEngine::new(policy.valid(), engine),
+            rule,
+        }
+    }
+
+    /// Its weights.
+    #[must_use]
+    pub const fn decoder(&self) -> &Decoder {
+        self.engine.decoder()
+    }
+
+    /// Follows `policy` where the rule says so after `updates` updates; whether it did.
+    ///
+    /// # Errors
+    /// Models of different tensors; a tensor that cannot be read.
+    pub fn follow(&mut self, policy: &Decoder, updates: u64) -> Result<bool> {
+        let ReferenceRule::Mixed(mixing) = self.rule else {
+            return Ok(false);
+        };
+        if updates == 0 || !updates.is_multiple_of(mixing.every) {
+            return Ok(false);
+        }
+        let mixed = mix(policy, self.engine.decoder().clone(), mixing.alpha)?;
+        self.engine.update_weights(mixed, updates);
+        Ok(true)
+    }
+}
+
+impl Score for ReferencePolicy {
+    fn score(&mut self, requests: &[ScoreRequest]) -> didact_core::Result<Vec<Vec<TokenLogProbs>>> {
+        self.engine.score(requests)
+    }
+}
+
+/// `weight · source + (1 − weight) · target`, tensor by tensor in f32.
+///
+/// # Errors
+/// Models of different tensors; a tensor that cannot be read.
+pub fn mix(source: &Decoder, target: Decoder, weight: f64) -> Result<Decoder> {
+    let mut reader = Reader {
+        tensors: Ok(BTreeMap::new()),
+    };
+    source.visit_parameters(&mut reader);
+    let mut mixer = Mixer {
+        weight,
+        source: reader.tensors?,
+        outcome: Ok(()),
+    };
+    let mixed = target.map_parameters(&mut mixer);
+    mixer.outcome?;
+    match mixer.source.keys().next() {
+        Some(path) => Err(Error::UnknownTensor { path: path.clone() }),
+        None => Ok(mixed),
+    }
+}
+
+struct Reader {
+    tensors: Result<BTreeMap<String, TensorData>>,
+}
+
+impl ParameterVisitor for Reader {
+    fn visit<const D: usize>(&mut self, path: &str, parameter: &Param<Tensor<D>>) {
+        let Ok(tensors) = &mut self.tensors else {
+            return;
+        };
+        match read(path, parameter.base().inner()) {
+            Ok(data) => {
+                tensors.insert(path.to_owned(), data);
+            }
+            Err(error) => self.tensors = Err(error),
+        }
+    }
+}
+
+struct Mixer {
+    weight: f64,
+    source: BTreeMap<String, TensorData>,
+    outcome: Result<()>,
+}
+
+impl Mixer {
+    fn mix(&mut self, path: &str, mut target: TensorData) -> Result<TensorData> {
+        let Some(source) = self.source.remove(path) else {
+            return Err(Error::UnknownTensor {
+                path: path.to_owned(),
+            });
+        };
+        if source.shape() != target.shape() {
+            return Err(Error::MismatchedTensor {
+                path: path.to_owned(),
+                expected: format!("{:?}", target.shape()),
+                found: format!("{:?}", source.shape()),
+            });
+        }
+        let (new, old) = (self.weight as f32, (1.0 - self.weight) as f32);
+        mutable(path, &mut target)?
+            .par_chunks_mut(CHUNK)
+            .zip(values(path, &source)?.par_chunks(CHUNK))
+            .for_each(|(target, source)| {
+                target
+                    .iter_mut()
+                    .zip(source)
+                    .for_each(|(t, s)| *t = new * s + old * *t);
+            });
+        Ok(target)
+    }
+}
+
+impl ParameterMapper for Mixer {
+    fn map<const D: usize>(&mut self, path: &str, parameter: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        if self.outcome.is_err() {
+            return parameter;
+        }
+        let (id, tensor, mapper) = parameter.consume();
+        let (device, dtype) = (tensor.device(), tensor.dtype());
+        let mixed = read(path, tensor.clone().inner()).and_then(|data| self.mix(path, data));
+        let tensor = match mixed {
+            Ok(data) => Tensor::from_data(data, (&device, dtype)),
+            Err(error) => {
+                self.outcome = Err(error);
+                tensor
+            }
+        };
+        Param::from_mapped_value(id, tensor, mapper)
+    }
+}

@@ -1,0 +1,413 @@
+//! The training step that knows no algorithm.
+//!
+//! Owns the way from sequences to an update: pack, run the model forward, read log-probs and entropies, have a
+//! [`Loss`] say its value and derivatives on the host, seed the backward pass with them, add the gradients of
+//! all micro-batches, clip, update. Supervised fine-tuning and every policy-gradient method are this step with
+//! another loss. Knows no reward and no text.
+
+use std::sync::Arc;
+
+use burn::module::{Module, Param};
+use burn::tensor::{DType, Int, Tensor, TensorData};
+use didact_core::{Span, TokenId};
+use didact_engine::{PackedBatch, micro_batches};
+use didact_kernels::{linear_log_prob, projected_rows};
+use didact_models::{Decoder, ParameterVisitor};
+
+use crate::adamw::{AdamW, AdamWConfig};
+use crate::gradients::{Gradients, read, values};
+use crate::loss::{Advantage, Loss, LossOutput, LossSequence, Normalisers};
+use crate::{Error, Metrics, Result};
+
+/// One sequence to train on.
+#[derive(Debug, Clone)]
+pub struct TrainingSequence {
+    /// Names it in errors.
+    pub id: String,
+    /// The first ids. Equal prefixes of one micro-batch are computed once.
+    pub prefix: Arc<[TokenId]>,
+    /// The ids after the prefix.
+    pub continuation: Vec<TokenId>,
+    /// The tokens that the loss sees, in positions of `prefix ++ continuation`; at least one, and not the
+    /// first. Tokens after them are not read.
+    pub trained: Span,
+    /// How much better than its group the sequence is; 0 where a loss does not ask.
+    pub advantage: f64,
+    /// Log-probs of the trained tokens under the policy that the update started from.
+    pub old_log_probs: Option<Vec<f32>>,
+    /// Log-probs of the trained tokens under the reference.
+    pub reference_log_probs: Option<Vec<f32>>,
+    /// Log-probs of the trained tokens as they were sampled.
+    pub sampling_log_probs: Option<Vec<f32>>,
+}
+
+/// How a step is made.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct StepOptions {
+    /// Divides the logits before the softmax; above 0.
+    pub temperature: f64,
+    /// Gradients are scaled down to this global norm; 0 leaves them as they are.
+    pub max_grad_norm: f64,
+    /// At most this many packed tokens go through the model at once; a longer sequence goes alone.
+    pub micro_batch_tokens: usize,
+}
+
+/// Log-prob and entropy of the trained tokens of one sequence, in nats.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct TokenValues {
+    /// Log-prob of each trained token.
+    pub log_probs: Vec<f32>,
+    /// Entropy of the distribution that each trained token was drawn from.
+    pub entropies: Vec<f32>,
+}
+
+/// What one step did.
+#[derive(Debug, Clone)]
+pub struct StepReport {
+    /// The loss before the update.
+    pub loss: f64,
+    /// The gradients' global norm before clipping.
+    pub grad_norm: f64,
+    /// Mean entropy over all trained tokens, in nats.
+    pub entropy: f64,
+    /// Trained tokens.
+    pub tokens: usize,
+    /// Micro-batches that the step was cut into.
+    pub micro_batches: usize,
+    /// What the loss logs.
+    pub loss_metrics: Metrics,
+    /// Log-probs and entropies of the trained tokens before the update, in the order of the sequences.
+    pub values: Vec<TokenValues>,
+}
+
+impl StepReport {
+    /// The numbers worth logging: `loss`, `grad_norm`, `entropy`, `tokens`, `micro_batches` and those of the
+    /// loss.
+    #[must_use]
+    pub fn metrics(&self) -> Metrics {
+        let mut metrics = self.loss_metrics.clone();
+        metrics.set("loss", self.loss);
+        metrics.set("grad_norm", self.grad_norm);
+        metrics.set("entropy", self.entropy);
+        metrics.set("tokens", self.tokens as f64);
+        metrics.set("micro_batches", self.micro_batches as f64);
+        metrics
+    }
+}
+
+/// A policy in training: weights, optimizer state and how steps are made.
+#[derive(Debug)]
+pub struct Trainer {
+    /// Absent only after an update that failed halfway.
+    policy: Option<Decoder>,
+    optimizer: AdamW,
+    options: StepOptions,
+}
+
+impl Trainer {
+    /// Trains `policy`, whose parameters record gradients from now on, from a fresh optimizer state.
+    ///
+    /// # Errors
+    /// Options that mean nothing; a model all of whose parameters are frozen.
+    pub fn new(policy: Decoder, optimizer: AdamWConfig, options: StepOptions) -> Result<Self> {
+        crate::config::positive("temperature", options.temperature)?;
+        crate::config::not_negative("max_grad_norm", options.max_grad_norm)?;
+        crate::config::at_least_one("micro_batch_tokens", options.micro_batch_tokens as u64)?;
+        optimizer.validate("optimizer")?;
+        let policy = policy.train();
+        let mut tracked = CountTracked(0);
+        policy.visit_parameters(&mut tracked);
+        if tracked.0 == 0 {
+            return Err(Error::NothingToTrain);
+        }
+        Ok(Self {
+            policy: Some(policy),
+            optimizer: AdamW::new(optimizer),
+            options,
+        })
+    }
+
+    /// The weights as they are now.
+    ///
+    /// # Errors
+    /// [`Error::LostPolicy`] after an update that failed halfway.
+    pub fn policy(&self) -> Result<&Decoder> {
+        self.policy.as_ref().ok_or(Error::LostPolicy)
+    }
+
+    /// The weights as they are now, without the optimizer.
+    ///
+    /// # Errors
+    /// As [`policy`](Self::policy).
+    pub fn into_policy(self) -> Result<Decoder> {
+        self.policy.ok_or(Error::LostPolicy)
+    }
+
+    /// The number of updates made.
+    #[must_use]
+    pub const fn updates(&self) -> u64 {
+        self.optimizer.updates()
+    }
+
+    /// Makes one update on `sequences`.
+    ///
+    /// The gradients of the micro-batches are added before clipping. Normalisers are of the whole step, so how
+    /// it is cut changes the result only by rounding.
+    ///
+    /// # Errors
+    /// A sequence that cannot be trained on; a non-finite log-prob, loss or gradient, by sequence or tensor. The
+    /// weights are as before then, unless a tensor could not be read halfway through the update.
+    pub fn step(
+        &mut self,
+        sequences: &[&TrainingSequence],
+        loss: &dyn Loss,
+        learning_rate: f64,
+    ) -> Result<StepReport> {
+        let (mut gradients, mut report) = self.gradients(sequences, loss)?;
+        report.grad_norm = gradients.clip(self.options.max_grad_norm)?;
+        let policy = self.policy.take().ok_or(Error::LostPolicy)?;
+        self.policy = Some(self.optimizer.update(policy, gradients, learning_rate)?);
+        Ok(report)
+    }
+
+    /// The gradients of a step on `sequences`, without an update; `grad_norm` of the report is theirs.
+    ///
+    /// # Errors
+    /// As [`step`](Self::step).
+    pub fn gradients(
+        &self,
+        sequences: &[&TrainingSequence],
+        loss: &dyn Loss,
+    ) -> Result<(Gradients, StepReport)> {
+        let policy = self.policy()?;
+        for sequence in sequences {
+            sequence.validate(policy)?;
+        }
+        let normalisers = Normalisers {
+            sequences: sequences.len(),
+            tokens: sequences.iter().map(|s| s.trained.len()).sum(),
+        };
+        let lengths: Vec<_> = sequences
+            .iter()
+            .map(|s| (s.prefix.clone(), s.read().len()))
+            .collect();
+        let batches = micro_batches(&lengths, self.options.micro_batch_tokens);
+
+        let mut gradients = Gradients::new();
+        let mut all = vec![TokenValues::default(); sequences.len()];
+        // Everything but the derivatives, which each micro-batch uses up by itself.
+        let mut total = LossOutput::default();
+        for batch in &batches {
+            let chosen: Vec<&TrainingSequence> = batch.iter().map(|&i| sequences[i]).collect();
+            let forward = Forward::run(policy, &chosen, self.options.temperature)?;
+            let inputs: Vec<LossSequence> = chosen
+                .iter()
+                .zip(&forward.values)
+                .map(|(s, v)| s.loss_sequence(v))
+                .collect();
+            let output = loss.evaluate(&inputs, normalisers)?;
+            let part = forward.backward(policy, &output)?;
+            gradients.add(part)?;
+            for (&index, values) in batch.iter().zip(forward.values) {
+                all[index] = values;
+            }
+            total.append(LossOutput {
+                d_log_probs: Vec::new(),
+                d_entropies: None,
+                ..output
+            });
+        }
+        let mut loss_metrics = Metrics::new();
+        for metric in &total.metrics {
+            loss_metrics.set(metric.name.clone(), metric.value);
+        }
+        let entropy: f64 = all
+            .iter()
+            .flat_map(|v| &v.entropies)
+            .map(|&e| f64::from(e))
+            .sum();
+        let report = StepReport {
+            loss: total.value,
+            grad_norm: gradients.global_norm()?,
+            entropy: entropy / normalisers.tokens.max(1) as f64,
+            tokens: normalisers.tokens,
+            micro_batches: batches.len(),
+            loss_metrics,
+            values: all,
+        };
+        Ok((gradients, report))
+    }
+}
+
+impl TrainingSequence {
+    /// The part of the continuation that is read: the last trained token is only a target.
+    fn read(&self) -> &[TokenId] {
+        &self.continuation[..(self.trained.end - 1).saturating_sub(self.prefix.len())]
+    }
+
+    fn token(&self, position: usize) -> TokenId {
+        match position.checked_sub(self.prefix.len()) {
+            None => self.prefix[position],
+            Some(after) => self.continuation[after],
+        }
+    }
+
+    fn validate(&self, policy: &Decoder) -> Result<()> {
+        let refuse = |problem: String| {
+            Err(Error::TrainingData {
+                what: format!("sequence {}", self.id),
+                problem,
+            })
+        };
+        let (length, trained) = (self.prefix.len() + self.continuation.len(), self.trained);
+        if trained.is_empty() || trained.start == 0 || trained.end > length {
+            return refuse(format!(
+                "tokens {}..{} of {length} cannot be trained: at least one, and not the first, which nothing \
+                 predicts",
+                trained.start, trained.end
+            ));
+        }
+        let context = policy.config().max_position_embeddings;
+        if length > context {
+            return refuse(format!(
+                "it has {length} tokens, but the model's context holds {context}"
+            ));
+        }
+        let vocabulary = policy.config().vocab_size;
+        let ids = self.prefix.iter().chain(&self.continuation);
+        if let Some(id) = ids.copied().find(|&id| id as usize >= vocabulary) {
+            return refuse(format!(
+                "it holds token {id}, but the vocabulary ends at {vocabulary}; is this the model's own tokenizer?"
+            ));
+        }
+        for (what, given) in [
+            ("old", &self.old_log_probs),
+            ("reference", &self.reference_log_probs),
+            ("sampling", &self.sampling_log_probs),
+        ] {
+            if let Some(given) = given.as_ref().filter(|given| given.len() != trained.len()) {
+                return refuse(format!(
+                    "{} {what} log-probs for {} trained tokens",
+                    given.len(),
+                    trained.len()
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn loss_sequence(&self, values: &TokenValues) -> LossSequence {
+        let wide = |list: &Vec<f32>| list.iter().map(|&v| f64::from(v)).collect::<Vec<f64>>();
+        LossSequence {
+            id: self.id.clone(),
+            log_probs: wide(&values.log_probs),
+            old_log_probs: self.old_log_probs.as_ref().map(wide),
+            reference_log_probs: self.reference_log_probs.as_ref().map(wide),
+            sampling_log_probs: self.sampling_log_probs.as_ref().map(wide),
+            entropies: Some(wide(&values.entropies)),
+            mask: vec![true; self.trained.len()],
+            advantage: Some(Advantage::Sequence(self.advantage)),
+        }
+    }
+}
+
+/// One micro-batch after its forward pass.
+struct Forward {
+    /// `[R, 3]`: log-prob, log-sum-exp and entropy of every trained token, sequence by sequence.
+    output: Tensor<2>,
+    values: Vec<TokenValues>,
+}
+
+impl Forward {
+    fn run(policy: &Decoder, sequences: &[&TrainingSequence], temperature: f64) -> Result<Self> {
+        let device = policy.device();
+        let packed: Vec<_> = sequences
+            .iter()
+            .map(|s| (s.prefix.clone(), s.read()))
+            .collect();
+        let batch = PackedBatch::new(&packed)?;
+        let (mut rows, mut targets) = (Vec::new(), Vec::new());
+        for (index, sequence) in sequences.iter().enumerate() {
+            for position in sequence.trained.range() {
+                // Not `predicting_row`: the last trained token itself is not in the batch.
+                rows.push(batch.row(index, position - 1));
+                targets.push(sequence.token(position));
+            }
+        }
+        let tokens = batch.ids().len();
+        let ids: Vec<i32> = batch.ids().iter().map(|&id| id as i32).collect();
+        let ids = Tensor::<1, Int>::from_data(TensorData::new(ids, [tokens]), &device);
+        let vocabulary = policy.config().vocab_size;
+        let (rows, targets) = projected_rows(&rows, &targets, tokens, vocabulary, &device)?;
+        let hidden = policy.forward(ids, batch.layout());
+        let output = linear_log_prob(
+            hidden,
+            rows,
+            policy.output_embedding(),
+            targets,
+            temperature,
+        );
+        let data = read("log-probs", output.clone().inner())?;
+        let mut entries = values("log-probs", &data)?.chunks_exact(3);
+        let mut all = Vec::with_capacity(sequences.len());
+        for sequence in sequences {
+            let mut found = TokenValues::default();
+            for (offset, entry) in entries.by_ref().take(sequence.trained.len()).enumerate() {
+                for (what, value) in [("log-prob", entry[0]), ("entropy", entry[2])] {
+                    if !value.is_finite() {
+                        return Err(Error::NonFinite {
+                            what: format!(
+                                "{what} of token {} of sequence {}",
+                                sequence.trained.start + offset,
+                                sequence.id
+                            ),
+                            value: f64::from(value),
+                        });
+                    }
+                }
+                found.log_probs.push(entry[0]);
+                found.entropies.push(entry[2]);
+            }
+            all.push(found);
+        }
+        Ok(Self {
+            output,
+            values: all,
+        })
+    }
+
+    /// Seeds the backward pass with the loss's derivatives.
+    fn backward(&self, policy: &Decoder, loss: &LossOutput) -> Result<Gradients> {
+        let [rows, columns] = self.output.dims();
+        let mut seed = Vec::with_capacity(rows * columns);
+        for (sequence, derivatives) in loss.d_log_probs.iter().enumerate() {
+            for (token, derivative) in derivatives.iter().enumerate() {
+                let of_entropy = loss
+                    .d_entropies
+                    .as_ref()
+                    .map_or(0.0, |d| d[sequence][token]);
+                seed.extend([*derivative as f32, 0.0, of_entropy as f32]);
+            }
+        }
+        let expected = rows * columns;
+        if seed.len() != expected {
+            return Err(Error::TrainingData {
+                what: "loss".to_owned(),
+                problem: format!("{} derivatives for {expected} outputs", seed.len()),
+            });
+        }
+        let seed = TensorData::new(seed, [rows, columns]);
+        let seed = Tensor::<2>::from_data(seed, (&self.output.device(), DType::F32));
+        // d(Σ output · seed) / d output = seed: the value of the sum is of no use.
+        let tape = (self.output.clone() * seed).sum().backward();
+        Gradients::take(policy, tape)
+    }
+}
+
+struct CountTracked(usize);
+
+impl ParameterVisitor for CountTracked {
+    fn visit<const D: usize>(&mut self, _path: &str, parameter: &Param<Tensor<D>>) {
+        self.0 += usize::from(parameter.base().is_require_grad());
+    }
+}

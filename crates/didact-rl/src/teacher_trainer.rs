@@ -1,0 +1,485 @@
+//! A teacher's reinforcement learning, step by step.
+//!
+//! Owns the order of things: the curriculum picks problems, the policy samples explanations, every model scores
+//! what the reward asks for, rewards become advantages, the training step updates the policy, the engines get
+//! the new version. Each of these is written elsewhere.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use didact_core::{Curriculum, Outcome, Problem, ProblemResult, Span, TokenBytes};
+use didact_engine::LocalEngine;
+use didact_models::Decoder;
+
+use crate::advantage::advantages;
+use crate::config::{ResolvedTeacherConfig, TeacherConfig};
+use crate::curriculum::ShuffledEpochs;
+use crate::evaluation::{Evaluation, evaluate_teacher};
+use crate::loss::Loss;
+use crate::metrics::{Means, Metrics, peak_memory};
+use crate::observer::{MetricsKind, MetricsRecord, Observer, Phase, Progress};
+use crate::reference_policy::ReferencePolicy;
+use crate::rollout::{
+    Group, PreparedProblem, RolloutModels, RolloutRecord, SampleOptions, TeacherTask,
+    TrainingScores, sample, score,
+};
+use crate::step::{StepOptions, StepReport, Trainer, TrainingSequence};
+use crate::{Error, Result};
+
+/// Names the evaluation's random streams among those of the training steps.
+const EVALUATION_STREAM: u64 = 1 << 63;
+
+/// The models of a teacher's training.
+#[derive(Debug)]
+pub struct TeacherModels {
+    /// The teacher as it begins; the reference is a copy of it.
+    pub policy: Decoder,
+    /// The frozen model that the explanations are for.
+    pub student: Decoder,
+}
+
+/// What a run of teacher training gives.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TeacherReport {
+    /// The looks at the held-out problems: before the first step, in between, after the last. Empty where no
+    /// problem is held out.
+    pub evaluations: Vec<Evaluation>,
+    /// The metrics of each step.
+    pub steps: Vec<Metrics>,
+}
+
+/// Trains a teacher.
+pub struct TeacherTrainer {
+    config: ResolvedTeacherConfig,
+    task: TeacherTask,
+    problems: Vec<PreparedProblem>,
+    held_out: Vec<PreparedProblem>,
+    curriculum: Box<dyn Curriculum>,
+    trainer: Trainer,
+    policy: LocalEngine,
+    reference: ReferencePolicy,
+    student: LocalEngine,
+}
+
+impl std::fmt::Debug for TeacherTrainer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TeacherTrainer")
+            .field("config", &self.config)
+            .field("problems", &self.problems.len())
+            .field("held_out", &self.held_out.len())
+            .field("updates", &self.trainer.updates())
+            .finish_non_exhaustive()
+    }
+}
+
+impl TeacherTrainer {
+    /// A trainer that has not made a step yet, with [`ShuffledEpochs`] over `problems`.
+    ///
+    /// # Errors
+    /// A configuration key; no problems; a prompt longer than allowed, by problem; a policy that is frozen; a
+    /// tokenizer without an end of sequence.
+    pub fn new(
+        models: TeacherModels,
+        task: TeacherTask,
+        problems: &[Problem],
+        held_out: &[Problem],
+        config: &TeacherConfig,
+    ) -> Result<Self> {
+        let context = models.policy.config().max_position_embeddings;
+        let eos = task.tokenizer.eos().ok_or_else(|| Error::TrainingData {
+            what: format!("tokenizer {}", task.tokenizer.name()),
+            problem: "it names no end of sequence, so no completion could end".to_owned(),
+        })?;
+        let config = config.resolve(context, &[eos], &task.format.teacher.explanation.end)?;
+        if problems.is_empty() {
+            return Err(Error::TrainingData {
+                what: "teacher training".to_owned(),
+                problem: "no problem was given".to_owned(),
+            });
+        }
+        let prepared = task.prepare(problems, config.max_prompt_tokens)?;
+        let held_out = task.prepare(held_out, config.max_prompt_tokens)?;
+        let options = StepOptions {
+            temperature: config.sampling.temperature,
+            max_grad_norm: config.max_grad_norm,
+            micro_batch_tokens: config.micro_batch_tokens,
+        };
+        let trainer = Trainer::new(models.policy, config.optimizer, options)?;
+        let token_bytes: Arc<dyn TokenBytes> = task.tokenizer.clone();
+        let policy = LocalEngine::new(trainer.policy()?.clone(), config.engine.clone())
+            .with_token_bytes(token_bytes);
+        let reference =
+            ReferencePolicy::new(trainer.policy()?, config.reference, config.engine.clone());
+        let student = LocalEngine::new(models.student, config.engine.clone());
+        let curriculum = Box::new(ShuffledEpochs::new(config.seed, prepared.len()));
+        Ok(Self {
+            config,
+            task,
+            problems: prepared,
+            held_out,
+            curriculum,
+            trainer,
+            policy,
+            reference,
+            student,
+        })
+    }
+
+    /// The same with problems chosen by `curriculum`.
+    #[must_use]
+    pub fn with_curriculum(mut self, curriculum: Box<dyn Curriculum>) -> Self {
+        self.curriculum = curriculum;
+        self
+    }
+
+    /// The configuration with nothing left open.
+    #[must_use]
+    pub const fn config(&self) -> &ResolvedTeacherConfig {
+        &self.config
+    }
+
+    /// The number of updates made.
+    #[must_use]
+    pub const fn updates(&self) -> u64 {
+        self.trainer.updates()
+    }
+
+    /// The policy as it is now.
+    ///
+    /// # Errors
+    /// [`Error::LostPolicy`] after an update that failed halfway.
+    pub fn policy(&self) -> Result<&Decoder> {
+        self.trainer.policy()
+    }
+
+    /// The policy as it is now, without everything around it.
+    ///
+    /// # Errors
+    /// As [`policy`](Self::policy).
+    pub fn into_policy(self) -> Result<Decoder> {
+        self.trainer.into_policy()
+    }
+
+    /// The reference as it is now.
+    #[must_use]
+    pub const fn reference(&self) -> &ReferencePolicy {
+        &self.reference
+    }
+
+    /// Makes all steps that are left, with the looks at held-out problems before, between and after them.
+    ///
+    /// # Errors
+    /// As [`step`](Self::step) and [`evaluate`](Self::evaluate).
+    pub fn run(&mut self, observer: &mut dyn Observer) -> Result<TeacherReport> {
+        let resolved = serde_json::to_value(&self.config)
+            .map_err(|e| Error::json(std::path::Path::new("config.json"), e))?;
+        observer.on_configuration(&self.config.stage, &resolved)?;
+        let mut report = TeacherReport {
+            evaluations: Vec::new(),
+            steps: Vec::new(),
+        };
+        report.evaluations.extend(self.evaluate(observer)?);
+        while self.updates() < self.config.steps {
+            report.steps.push(self.step(observer)?);
+            let every = self.config.evaluation.every;
+            let due = every > 0 && self.updates().is_multiple_of(every);
+            if due || self.updates() == self.config.steps {
+                report.evaluations.extend(self.evaluate(observer)?);
+            }
+        }
+        Ok(report)
+    }
+
+    /// Makes one step and returns its metrics.
+    ///
+    /// # Errors
+    /// What an engine, the reward, the loss or the observer refuses; a non-finite number, by sample or tensor.
+    pub fn step(&mut self, observer: &mut dyn Observer) -> Result<Metrics> {
+        let step = self.updates();
+        let chosen = self.curriculum.next(step, self.config.problems_per_step);
+        if let Some(problem) = chosen
+            .iter()
+            .find(|&&problem| problem >= self.problems.len())
+        {
+            return Err(Error::TrainingData {
+                what: format!("curriculum at step {step}"),
+                problem: format!("it chose problem {problem} of {}", self.problems.len()),
+            });
+        }
+        let mut metrics = Metrics::new();
+
+        self.announce(observer, Phase::Generate)?;
+        let begin = Instant::now();
+        let options = SampleOptions {
+            seed: self.config.seed,
+            stream: step,
+            group_size: self.config.group_size,
+            sampling: &self.config.sampling,
+        };
+        let mut groups = sample(
+            &mut self.policy,
+            &self.task,
+            &self.problems,
+            &chosen,
+            options,
+        )?;
+        metrics.set("time/generate", begin.elapsed().as_secs_f64());
+
+        self.announce(observer, Phase::Score)?;
+        let begin = Instant::now();
+        let needs = self.config.loss.needs();
+        let training = TrainingScores {
+            old: needs.old_log_probs,
+            reference: needs.reference_log_probs,
+            temperature: self.config.sampling.temperature,
+        };
+        let mut models = models(&mut self.policy, &mut self.reference, &mut self.student);
+        score(
+            &mut models,
+            &self.task,
+            &self.problems,
+            &mut groups,
+            step,
+            Some(training),
+        )?;
+        metrics.set("time/score", begin.elapsed().as_secs_f64());
+
+        let rewards: Vec<Vec<Option<f64>>> = groups.iter().map(|g| g.rewards().collect()).collect();
+        let advantages = advantages(&rewards, &self.config.advantage)?;
+        metrics.extend(rollout_metrics(&groups));
+
+        self.announce(observer, Phase::Update)?;
+        let begin = Instant::now();
+        let sequences = training_sequences(&self.problems, &groups, &advantages);
+        let chosen_sequences: Vec<&TrainingSequence> = sequences.iter().collect();
+        let learning_rate = self.config.schedule.rate(step);
+        let report = self
+            .trainer
+            .step(&chosen_sequences, &self.config.loss, learning_rate)?;
+        let updates = self.trainer.updates();
+        self.policy
+            .update_weights(self.trainer.policy()?.clone(), updates);
+        let mixed = self.reference.follow(self.trainer.policy()?, updates)?;
+        metrics.set("time/update", begin.elapsed().as_secs_f64());
+
+        metrics.extend(update_metrics(&sequences, &report));
+        metrics.set("lr", learning_rate);
+        metrics.set("reference/mixed", f64::from(u8::from(mixed)));
+        if let Some(bytes) = peak_memory() {
+            metrics.set("memory/peak", bytes as f64);
+        }
+        let results: Vec<ProblemResult> = groups.iter().map(problem_result).collect();
+        self.curriculum.observe(step, &results);
+        self.report(observer, &groups, &advantages, &metrics)?;
+        Ok(metrics)
+    }
+
+    /// Looks at the held-out problems; nothing where there are none.
+    ///
+    /// # Errors
+    /// What an engine, the reward or the observer refuses.
+    pub fn evaluate(&mut self, observer: &mut dyn Observer) -> Result<Option<Evaluation>> {
+        if self.held_out.is_empty() {
+            return Ok(None);
+        }
+        self.announce(observer, Phase::Evaluate)?;
+        let begin = Instant::now();
+        let step = self.updates();
+        let options = SampleOptions {
+            seed: self.config.evaluation.seed,
+            stream: EVALUATION_STREAM,
+            group_size: self.config.evaluation.samples,
+            sampling: &self.config.sampling,
+        };
+        let mut models = models(&mut self.policy, &mut self.reference, &mut self.student);
+        let (evaluation, samples) =
+            evaluate_teacher(&mut models, &self.task, &self.held_out, options, step)?;
+        let mut metrics = evaluation.metrics.clone();
+        metrics.set("time/evaluate", begin.elapsed().as_secs_f64());
+        observer.on_rollouts(MetricsKind::Evaluation, step, &samples)?;
+        observer.on_metrics(&MetricsRecord {
+            stage: self.config.stage.clone(),
+            kind: MetricsKind::Evaluation,
+            step,
+            metrics,
+        })?;
+        Ok(Some(evaluation))
+    }
+
+    fn announce(&self, observer: &mut dyn Observer, phase: Phase) -> Result<()> {
+        let (step, steps) = (self.updates(), self.config.steps);
+        observer.on_progress(&Progress {
+            stage: &self.config.stage,
+            phase,
+            step,
+            steps,
+        })
+    }
+
+    fn report(
+        &self,
+        observer: &mut dyn Observer,
+        groups: &[Group],
+        advantages: &[Vec<f64>],
+        metrics: &Metrics,
+    ) -> Result<()> {
+        let step = self.updates();
+        let mut records = Vec::new();
+        for (group, advantages) in groups.iter().zip(advantages) {
+            let problem = &self.problems[group.problem];
+            for (index, (sample, advantage)) in group.samples.iter().zip(advantages).enumerate() {
+                records.push(RolloutRecord::new(
+                    step,
+                    problem,
+                    index,
+                    sample,
+                    Some(*advantage),
+                ));
+            }
+        }
+        observer.on_rollouts(MetricsKind::Train, step, &records)?;
+        observer.on_metrics(&MetricsRecord {
+            stage: self.config.stage.clone(),
+            kind: MetricsKind::Train,
+            step,
+            metrics: metrics.clone(),
+        })
+    }
+}
+
+fn models<'a>(
+    policy: &'a mut LocalEngine,
+    reference: &'a mut ReferencePolicy,
+    student: &'a mut LocalEngine,
+) -> RolloutModels<'a> {
+    let teacher_context = policy.decoder().config().max_position_embeddings;
+    let student_context = student.decoder().config().max_position_embeddings;
+    RolloutModels {
+        policy,
+        reference,
+        student,
+        teacher_context,
+        student_context,
+    }
+}
+
+/// Every sampled token is trained, end tag and end of sequence included.
+fn training_sequences(
+    problems: &[PreparedProblem],
+    groups: &[Group],
+    advantages: &[Vec<f64>],
+) -> Vec<TrainingSequence> {
+    let mut sequences = Vec::new();
+    for (group, advantages) in groups.iter().zip(advantages) {
+        let prompt = &problems[group.problem].prompt.ids;
+        for (sample, &advantage) in group.samples.iter().zip(advantages) {
+            let ids = &sample.completion.ids;
+            if ids.is_empty() {
+                continue;
+            }
+            sequences.push(TrainingSequence {
+                id: sample.id.clone(),
+                prefix: prompt.clone(),
+                continuation: ids.clone(),
+                trained: Span::new(prompt.len(), prompt.len() + ids.len()),
+                advantage,
+                old_log_probs: sample.old_log_probs.clone(),
+                reference_log_probs: sample.reference_log_probs.clone(),
+                sampling_log_probs: Some(sample.completion.sampling_log_probs.clone()),
+            });
+        }
+    }
+    sequences
+}
+
+fn problem_result(group: &Group) -> ProblemResult {
+    let rewards: Vec<f64> = group.rewards().flatten().collect();
+    let mean = rewards.iter().sum::<f64>() / rewards.len() as f64;
+    ProblemResult {
+        problem: group.problem,
+        mean_reward: (!rewards.is_empty()).then_some(mean),
+    }
+}
+
+fn rollout_metrics(groups: &[Group]) -> Metrics {
+    let mut means = Means::new();
+    let flag = |holds: bool| f64::from(u8::from(holds));
+    let (mut shortest, mut longest) = (usize::MAX, 0);
+    let mut refusals = std::collections::BTreeMap::<String, usize>::new();
+    let mut samples = 0_usize;
+    for group in groups {
+        let rewards: Vec<f64> = group.rewards().flatten().collect();
+        let deviation = standard_deviation(&rewards);
+        means.add("reward_std", deviation);
+        means.add("frac_reward_zero_std", flag(deviation == 0.0));
+        for sample in &group.samples {
+            samples += 1;
+            let length = sample.completion.ids.len();
+            (shortest, longest) = (shortest.min(length), longest.max(length));
+            means.add("completions/mean_length", length as f64);
+            means.add(
+                "completions/clipped_ratio",
+                flag(sample.completion.stop.is_truncated()),
+            );
+            means.add("completions/straddling", sample.explained.straddling as f64);
+            means.add("missing_tag_ratio", flag(!sample.explained.closed));
+            match &sample.outcome {
+                Some(Outcome::Scored { reward, terms }) => {
+                    means.add("refused/ratio", 0.0);
+                    means.add("reward", *reward);
+                    for term in terms {
+                        means.add(term.name.clone(), term.value);
+                    }
+                }
+                Some(Outcome::Refused(refusal)) => {
+                    means.add("refused/ratio", 1.0);
+                    let name = serde_json::to_value(refusal).ok();
+                    let name = name.as_ref().and_then(|n| n.as_str()).unwrap_or("other");
+                    *refusals.entry(name.to_owned()).or_default() += 1;
+                }
+                None => {}
+            }
+        }
+    }
+    let mut metrics = means.metrics();
+    if samples > 0 {
+        metrics.set("completions/min_length", shortest as f64);
+        metrics.set("completions/max_length", longest as f64);
+    }
+    for (refusal, count) in refusals {
+        metrics.set(format!("refused/{refusal}"), count as f64 / samples as f64);
+    }
+    metrics
+}
+
+/// With Bessel's correction; 0 for fewer than two values.
+fn standard_deviation(values: &[f64]) -> f64 {
+    if values.len() < 2 {
+        return 0.0;
+    }
+    let mean = values.iter().sum::<f64>() / values.len() as f64;
+    let squares: f64 = values.iter().map(|v| (v - mean).powi(2)).sum();
+    (squares / (values.len() - 1) as f64).sqrt()
+}
+
+fn update_metrics(sequences: &[TrainingSequence], report: &StepReport) -> Metrics {
+    let mut metrics = report.metrics();
+    if let Some(kl) = metrics.get("loss/kl") {
+        metrics.set("kl", kl);
+    }
+    let (mut sum, mut largest, mut count) = (0.0_f64, 0.0_f64, 0_usize);
+    for (sequence, values) in sequences.iter().zip(&report.values) {
+        let Some(sampled) = &sequence.sampling_log_probs else {
+            continue;
+        };
+        for (sampled, trained) in sampled.iter().zip(&values.log_probs) {
+            let gap = (f64::from(*sampled) - f64::from(*trained)).abs();
+            (sum, largest, count) = (sum + gap, largest.max(gap), count + 1);
+        }
+    }
+    if count > 0 {
+        metrics.set("sampling/logp_diff_mean", sum / count as f64);
+        metrics.set("sampling/logp_diff_max", largest);
+    }
+    metrics
+}
