@@ -54,6 +54,23 @@ impl Default for AdvantageConfig {
     }
 }
 
+impl AdvantageConfig {
+    /// Checks the options, so that a run is refused before its first step.
+    ///
+    /// # Errors
+    /// A margin that is not finite and above 0.
+    pub fn validate(&self) -> Result<()> {
+        let margin = self.refused_margin;
+        if margin > 0.0 && margin.is_finite() {
+            return Ok(());
+        }
+        Err(Error::InvalidRequest {
+            what: "`refused_margin` of the advantages".to_owned(),
+            problem: format!("{margin} is not finite and above 0"),
+        })
+    }
+}
+
 /// The advantages of a step's groups: `A = (r − mean_g) / (std + 1e-4)`.
 ///
 /// `std` is that of the group or of the batch with Bessel's correction (divisor `n − 1`; 0 for a single
@@ -66,6 +83,7 @@ impl Default for AdvantageConfig {
 /// # Errors
 /// A reward that is not finite, with its group and sample; a margin that is not finite and above 0.
 pub fn advantages(rewards: &[Vec<Option<f64>>], config: &AdvantageConfig) -> Result<Vec<Vec<f64>>> {
+    config.validate()?;
     let placed = place_refused(rewards, config.refused_margin)?;
     let all = flatten(&placed);
     let batch_deviation = deviation(&all);
@@ -170,12 +188,6 @@ pub fn weighted_sum(
 
 /// Every group with its refused samples placed; `None` for a group without any reward.
 fn place_refused(rewards: &[Vec<Option<f64>>], margin: f64) -> Result<Vec<Option<Vec<f64>>>> {
-    if !(margin > 0.0 && margin.is_finite()) {
-        return Err(Error::InvalidRequest {
-            what: "`refused_margin` of the advantages".to_owned(),
-            problem: format!("{margin} is not finite and above 0"),
-        });
-    }
     let place = |(index, group): (usize, &Vec<Option<f64>>)| {
         for (sample, reward) in group.iter().enumerate() {
             if let Some(value) = reward.filter(|r| !r.is_finite()) {
