@@ -34,11 +34,16 @@ pub fn student_answer(
     let thought = prompt.student_thought(tokenizer, ids, end)?;
     let written = tokenizer.bytes_of(ids);
     let written = String::from_utf8_lossy(&written);
-    let after = written.find(end.as_str()).map_or("", |at| &written[at + end.len()..]);
+    let after = written
+        .find(end.as_str())
+        .map_or("", |at| &written[at + end.len()..]);
     Ok(StudentAnswer {
         sequence: thought.sequence,
         closed: thought.closed,
         thought: thought.text,
-        solution: format.solution.first_content(after).map(|(_, text)| text.trim().to_owned()),
+        solution: format
+            .solution
+            .first_content(after)
+            .map(|(_, text)| text.trim().to_owned()),
     })
 }

@@ -133,14 +133,26 @@ impl PromptFormat {
         raw: &str,
         what: &str,
     ) -> Result<String> {
-        let error = |text: String| Error::Problem { id: problem.id.clone(), problem: text };
-        let brought = if raw.starts_with(&others.start) { others } else { tags };
+        let error = |text: String| Error::Problem {
+            id: problem.id.clone(),
+            problem: text,
+        };
+        let brought = if raw.starts_with(&others.start) {
+            others
+        } else {
+            tags
+        };
         let content = self.content(brought, raw, what).map_err(error)?;
         if content.trim().is_empty() {
-            return Err(error(format!("the {what} is empty; there is nothing to learn from it")));
+            return Err(error(format!(
+                "the {what} is empty; there is nothing to learn from it"
+            )));
         }
         if content.contains(&tags.end) {
-            return Err(error(format!("the {what} contains its own end tag {:?}", tags.end)));
+            return Err(error(format!(
+                "the {what} contains its own end tag {:?}",
+                tags.end
+            )));
         }
         Ok(content)
     }

@@ -345,7 +345,7 @@ mod tests {
             ),
             ("\"</solution>\"", "\"</solution> \"", "white space"),
             (
-                "padding = \"\\n\"",
+                "padding = \"\"\"\n\n\"\"\"",
                 "padding = \"--\"",
                 "must be white space",
             ),

@@ -261,3 +261,46 @@ fn cut_at_end_tag(
         closed: true,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each token is its own list of bytes.
+    struct Listed(Vec<&'static [u8]>);
+
+    impl TokenBytes for Listed {
+        fn token_bytes(&self, id: TokenId) -> &[u8] {
+            self.0.get(id as usize).copied().unwrap_or_default()
+        }
+
+        fn is_special(&self, _id: TokenId) -> bool {
+            false
+        }
+    }
+
+    fn cut(tokens: Vec<&'static [u8]>) -> (usize, usize, Vec<u8>) {
+        let ids: Vec<TokenId> = (0..tokens.len() as TokenId).collect();
+        let cut = cut_at_end_tag(&Listed(tokens), &ids, None, "</e>");
+        assert!(cut.closed);
+        (cut.thought, cut.straddling, cut.straddled)
+    }
+
+    #[test]
+    fn a_straddling_token_leaves_the_thought() {
+        assert_eq!(cut(vec![b"a", b"b</", b"e>"]), (1, 1, b"b".to_vec()));
+        assert_eq!(cut(vec![b"a", b"", b"</e>"]), (2, 0, Vec::new()));
+        assert_eq!(cut(vec![b"a</e>"]), (0, 1, b"a".to_vec()));
+    }
+
+    #[test]
+    fn a_character_begun_before_a_straddling_token_leaves_with_it() {
+        let euro = "€".as_bytes();
+        assert_eq!(euro, b"\xe2\x82\xac");
+        let tokens: Vec<&[u8]> = vec![b"a", b"\xe2", b"\x82", b"\xac</e", b">"];
+        assert_eq!(cut(tokens), (1, 3, euro.to_vec()));
+        // No character can be made of these: only the straddling token leaves.
+        let tokens: Vec<&[u8]> = vec![b"a", b"\xff", b"\xac</e>"];
+        assert_eq!(cut(tokens), (2, 1, b"\xac".to_vec()));
+    }
+}
