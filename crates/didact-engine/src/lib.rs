@@ -1,2 +1,29 @@
-//! Runs a language model: generation with sampling log-probs, and scoring of packed sequences with shared prefixes.
+//! Runs a language model in this process: generation with sampling log-probs, and scoring of packed
+//! sequences with shared prefixes.
+//!
+//! [`LocalEngine`] implements `didact_core`'s [`Generate`](didact_core::Generate) and
+//! [`Score`](didact_core::Score). It knows token ids and tensors, no text, no reward and no gradient: it
+//! runs inference snapshots only.
+//!
+//! | module | what it owns |
+//! |---|---|
+//! | [`PackedBatch`], [`micro_batches`] | sequences packed with shared prefixes; training packs with them too |
+//! | [`sample`] | one draw from one row of logits |
+//! | [`LocalEngine`] | the model, its version, and both traits |
+//!
+//! The numbers of a sequence do not depend on what else is in the call: prefixes are segments of their
+//! own whether shared or not, draws come from each request's own stream, and a lone row is computed as a
+//! row among others.
+#![doc = concat!("\n\n", include_str!("../README.md"))]
 #![forbid(unsafe_code)]
+
+mod cache;
+mod engine;
+mod generate;
+mod pack;
+pub mod sample;
+mod score;
+mod stop;
+
+pub use engine::{CacheKind, EngineConfig, LocalEngine};
+pub use pack::{PackedBatch, micro_batches};
