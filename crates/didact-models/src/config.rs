@@ -6,6 +6,7 @@
 
 mod gguf;
 mod json;
+mod keys;
 
 use std::fmt::Display;
 use std::ops::Deref;
@@ -125,7 +126,7 @@ pub struct DecoderOptions {
     pub rope_theta: f64,
     /// Llama 3.1's change to them.
     pub rope_scaling: Option<Llama3Scaling>,
-    /// The MLP's activation.
+    /// The MLP's activation; for Gemma always [`Activation::GeluTanh`].
     pub hidden_act: Activation,
     /// Whether the projections of attention have biases. Llama, Qwen3 and Gemma then have them on
     /// query, key, value and output; Qwen2 always has them on the first three and ignores this;
@@ -373,12 +374,18 @@ impl DecoderConfig {
                 "a number above 0",
             )?;
         }
-        if activation_name(o.hidden_act).is_none() {
+        let fits = match o.family {
+            Family::Gemma => o.hidden_act == Activation::GeluTanh,
+            _ => activation_name(o.hidden_act).is_some(),
+        };
+        if !fits {
             return Err(Error::UnsupportedOption {
                 file: file.to_owned(),
                 key: "hidden_act".into(),
                 found: format!("{:?}", o.hidden_act),
-                supported: "supported are silu, gelu_pytorch_tanh and gelu".into(),
+                supported: "supported are silu, gelu_pytorch_tanh and gelu; for Gemma only \
+                            gelu_pytorch_tanh"
+                    .into(),
             });
         }
         if o.family == Family::Mistral && o.attention_bias {

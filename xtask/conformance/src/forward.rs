@@ -291,7 +291,7 @@ fn continue_greedily(decoder: &Decoder, prompt: &[u32], steps: usize) -> Outcome
             .into_iter()
             .next()
             .ok_or("no packed row")?;
-        let last = hidden.slice([ids.len() - 1..ids.len()]);
+        let last = hidden.narrow(0, ids.len() - 1, 1);
         let logits = numbers(last.matmul(decoder.output_embedding().transpose()))?;
         let best = (0..logits.len()).max_by(|&a, &b| logits[a].total_cmp(&logits[b]));
         ids.push(best.ok_or("an empty vocabulary")? as u32);

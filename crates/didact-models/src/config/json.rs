@@ -8,6 +8,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
+use super::keys::Keys;
 use super::{Activation, DecoderConfig, DecoderOptions, Family, Limits, Llama3Scaling};
 use crate::error::io;
 use crate::{Error, Result};
@@ -96,141 +97,6 @@ impl DecoderConfig {
         text.push('\n');
         text
     }
-}
-
-/// A JSON object with the name of its file.
-struct Keys<'a> {
-    file: &'a str,
-    prefix: &'a str,
-    map: &'a Map<String, Value>,
-}
-
-impl<'a> Keys<'a> {
-    /// The value of `key`; null counts as absent, as it does for `transformers`.
-    fn get(&self, key: &str) -> Option<&'a Value> {
-        self.map.get(key).filter(|value| !value.is_null())
-    }
-
-    fn invalid(&self, key: &str, found: &Value, expected: impl Into<String>) -> Error {
-        Error::InvalidKey {
-            file: self.file.to_owned(),
-            key: format!("{}{key}", self.prefix),
-            found: shorten(found),
-            expected: expected.into(),
-        }
-    }
-
-    fn unsupported(&self, key: &str, found: &Value, supported: impl Into<String>) -> Error {
-        Error::UnsupportedOption {
-            file: self.file.to_owned(),
-            key: format!("{}{key}", self.prefix),
-            found: shorten(found),
-            supported: supported.into(),
-        }
-    }
-
-    fn missing(&self, key: &str, expected: &'static str) -> Error {
-        Error::MissingKey {
-            file: self.file.to_owned(),
-            key: format!("{}{key}", self.prefix),
-            expected,
-        }
-    }
-
-    fn integer(&self, key: &str) -> Result<Option<u64>> {
-        let read = |value: &Value| {
-            value
-                .as_u64()
-                .ok_or_else(|| self.invalid(key, value, "a whole number of at least 0"))
-        };
-        self.get(key).map(read).transpose()
-    }
-
-    fn size(&self, key: &str) -> Result<Option<usize>> {
-        // A number above the machine's word is above every limit too.
-        Ok(self
-            .integer(key)?
-            .map(|value| usize::try_from(value).unwrap_or(usize::MAX)))
-    }
-
-    fn required_size(&self, key: &str) -> Result<usize> {
-        self.size(key)?
-            .ok_or_else(|| self.missing(key, "a whole number above 0"))
-    }
-
-    fn number(&self, key: &str) -> Result<Option<f64>> {
-        let read = |value: &Value| {
-            value
-                .as_f64()
-                .ok_or_else(|| self.invalid(key, value, "a number"))
-        };
-        self.get(key).map(read).transpose()
-    }
-
-    fn required_number(&self, key: &str) -> Result<f64> {
-        self.number(key)?
-            .ok_or_else(|| self.missing(key, "a number"))
-    }
-
-    fn boolean(&self, key: &str) -> Result<Option<bool>> {
-        let read = |value: &Value| {
-            value
-                .as_bool()
-                .ok_or_else(|| self.invalid(key, value, "true or false"))
-        };
-        self.get(key).map(read).transpose()
-    }
-
-    fn text(&self, key: &str) -> Result<Option<&'a str>> {
-        let read = |value: &'a Value| {
-            value
-                .as_str()
-                .ok_or_else(|| self.invalid(key, value, "a string"))
-        };
-        self.get(key).map(read).transpose()
-    }
-
-    fn object(&self, key: &str, prefix: &'a str) -> Result<Option<Self>> {
-        let read = |value: &'a Value| match value {
-            Value::Object(map) => Ok(Keys {
-                file: self.file,
-                prefix,
-                map,
-            }),
-            other => Err(self.invalid(key, other, "an object or null")),
-        };
-        self.get(key).map(read).transpose()
-    }
-
-    /// A token id; the -1 that old files write for "none" is none.
-    fn token(&self, key: &str, value: &Value) -> Result<Option<u32>> {
-        if value.as_i64() == Some(-1) {
-            return Ok(None);
-        }
-        let id = value.as_u64().and_then(|id| u32::try_from(id).ok());
-        id.map(Some)
-            .ok_or_else(|| self.invalid(key, value, "a token id"))
-    }
-
-    fn tokens(&self, key: &str) -> Result<Vec<u32>> {
-        match self.get(key) {
-            None => Ok(Vec::new()),
-            Some(Value::Array(values)) => values
-                .iter()
-                .filter_map(|value| self.token(key, value).transpose())
-                .collect(),
-            Some(value) => Ok(self.token(key, value)?.into_iter().collect()),
-        }
-    }
-}
-
-/// A value as an error shows it: an object or a long list would bury the key.
-fn shorten(value: &Value) -> String {
-    let text = value.to_string();
-    if text.chars().count() <= 80 {
-        return text;
-    }
-    text.chars().take(77).chain("...".chars()).collect()
 }
 
 fn read(keys: &Keys<'_>) -> Result<DecoderOptions> {
@@ -396,15 +262,20 @@ fn read_activation(keys: &Keys<'_>, family: Family) -> Result<Activation> {
         )),
     };
     if family == Family::Gemma {
-        // The first Gemma files say `hidden_act: gelu`, but the models were trained with the tanh
-        // form; `hidden_activation`, added later, is the key that counts.
-        if let Some(name) = keys.text("hidden_activation")? {
-            return parse("hidden_activation", name);
+        // The first Gemma files say `hidden_act: gelu` and mean the tanh form, which the later key
+        // `hidden_activation` says. Versions of `transformers` differ in which key counts, so only
+        // files on which they agree are read.
+        for (key, legacy) in [("hidden_act", Some("gelu")), ("hidden_activation", None)] {
+            let name = keys.text(key)?;
+            if let Some(name) = name
+                && name != "gelu_pytorch_tanh"
+                && Some(name) != legacy
+            {
+                let supported = "only gelu_pytorch_tanh is for Gemma";
+                return Err(keys.unsupported(key, &Value::from(name), supported));
+            }
         }
-        return match keys.text("hidden_act")? {
-            None | Some("gelu" | "gelu_pytorch_tanh") => Ok(Activation::GeluTanh),
-            Some(name) => parse("hidden_act", name),
-        };
+        return Ok(Activation::GeluTanh);
     }
     keys.text("hidden_act")?
         .map_or(Ok(Activation::Silu), |name| parse("hidden_act", name))

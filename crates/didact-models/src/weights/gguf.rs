@@ -122,7 +122,7 @@ fn gguf_name(path: &str) -> String {
 
 /// Undoes llama.cpp's order of the rows `[heads · head_dim, …]`: its row `2i + j` of a head is row
 /// `j · head_dim/2 + i` of Hugging Face's.
-pub(crate) fn unpermute(values: &[f32], heads: usize, head_dim: usize) -> Vec<f32> {
+fn unpermute(values: &[f32], heads: usize, head_dim: usize) -> Vec<f32> {
     let width = values.len() / (heads * head_dim);
     let mut out = Vec::with_capacity(values.len());
     for head in 0..heads {
@@ -135,3 +135,6 @@ pub(crate) fn unpermute(values: &[f32], heads: usize, head_dim: usize) -> Vec<f3
     }
     out
 }
+
+#[cfg(test)]
+mod tests;
