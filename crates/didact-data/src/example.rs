@@ -75,6 +75,7 @@ impl PromptFormat {
         problem: &Problem,
         thought: &str,
     ) -> Result<SupervisedExample> {
+        self.check("given")?;
         let tags = &self.student.thought;
         let others = &self.teacher.explanation;
         let thought = self.example_content(problem, [tags, others], thought, "thought")?;
@@ -98,6 +99,7 @@ impl PromptFormat {
 
     /// The teacher's text up to and including the opened explanation tag.
     pub(crate) fn teacher_text(&self, tokenizer: &Tokenizer, problem: &Problem) -> Result<String> {
+        self.check("given")?;
         let frame = self.teacher_frame(tokenizer, &problem.question)?;
         let solution = self.problem_content(problem)?;
         Ok([

@@ -1,6 +1,7 @@
 //! How teacher and student are addressed: tags, delimiters, system prompts, as data.
 //!
-//! It knows texts only; [`prompt`](crate::Prompt) and [`example`](crate::SupervisedExample) turn them into tokens.
+//! It knows texts only; [`Prompt`](crate::Prompt) and [`SupervisedExample`](crate::SupervisedExample) turn them
+//! into tokens.
 
 use std::path::Path;
 
@@ -201,11 +202,16 @@ impl PromptFormat {
             name: name.to_owned(),
             problem: error.to_string(),
         })?;
-        format.validate().map_err(|problem| Error::Format {
+        format.check(name)?;
+        Ok(format)
+    }
+
+    /// As [`validate`](Self::validate), with a name in the error.
+    pub(crate) fn check(&self, name: &str) -> Result<()> {
+        self.validate().map_err(|problem| Error::Format {
             name: name.to_owned(),
             problem,
-        })?;
-        Ok(format)
+        })
     }
 
     /// Says what makes the format ambiguous, if anything does: a tag that is empty or begins or ends in white

@@ -36,6 +36,8 @@ impl Frame {
             }
         };
         let opened = template.render(&messages, true)?;
+        // A template that does not know the flag says nothing about where an answer begins.
+        let knows_flag = opened != template.render(&messages, false)?;
         let mark = mark_outside(&[system_prompt, question, template.source()]);
         messages.push(Message::assistant(&mark));
         let rendered = template.render(&messages, false)?;
@@ -49,7 +51,7 @@ impl Frame {
                 ),
             });
         };
-        let before = if before.starts_with(&opened) {
+        let before = if knows_flag && before.starts_with(&opened) {
             opened
         } else {
             before.to_owned()
@@ -90,4 +92,71 @@ fn mark_outside(texts: &[&str]) -> String {
         mark = format!("didact-content-{number}");
     }
     mark
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tokenizer::SpecialTokens;
+
+    const HEADERS: &str =
+        "{% for m in messages %}<{{ m.role }}>{{ m.content.strip() }}{% endfor %}";
+
+    fn frame(template: &str, placement: SystemPlacement, system: &str) -> Result<Frame> {
+        let file = include_str!("../tests/tokenizers/small/tokenizer.json");
+        let inner = tokenizers::Tokenizer::from_bytes(file).unwrap();
+        let special_tokens = SpecialTokens::default();
+        let template = Some(template.to_owned());
+        let config = serde_json::Map::new();
+        let tokenizer =
+            Tokenizer::from_parts("small", inner, special_tokens, template, config).unwrap();
+        Frame::new(&tokenizer, placement, system, "q")
+    }
+
+    #[test]
+    fn system_prompts_go_where_the_format_says() {
+        let message = frame(HEADERS, SystemPlacement::Message, "s").unwrap();
+        assert_eq!(message.before, "<system>s<user>q<assistant>");
+        let question = frame(HEADERS, SystemPlacement::Question, "s").unwrap();
+        assert_eq!(question.before, "<user>s\n\nq<assistant>");
+        let none = frame(HEADERS, SystemPlacement::Message, "").unwrap();
+        assert_eq!(none.before, "<user>q<assistant>");
+    }
+
+    #[test]
+    fn what_a_template_writes_around_thoughts_is_left_to_the_format() {
+        // Before a finished answer an empty thought; before a coming one nothing.
+        let finished = "{% for m in messages %}<{{ m.role }}>{% if m.role == 'assistant' %}\
+                        <think></think>{% endif %}{{ m.content }}.{% endfor %}\
+                        {% if add_generation_prompt %}<assistant>{% endif %}";
+        let found = frame(finished, SystemPlacement::Message, "").unwrap();
+        assert_eq!(
+            (&*found.before, &*found.after),
+            ("<user>q.<assistant>", ".")
+        );
+        // Before a coming answer an opened thought; before a finished one nothing.
+        let coming = "{% for m in messages %}<{{ m.role }}>{{ m.content }}.{% endfor %}\
+                      {% if add_generation_prompt %}<assistant><think>{% endif %}";
+        let found = frame(coming, SystemPlacement::Message, "").unwrap();
+        assert_eq!(
+            (&*found.before, &*found.after),
+            ("<user>q.<assistant>", ".")
+        );
+    }
+
+    #[test]
+    fn a_template_that_drops_or_repeats_the_answer_is_refused() {
+        for template in [
+            "{{ messages[0].content }}",
+            "{{ messages[-1].content * 2 }}",
+        ] {
+            let error = frame(template, SystemPlacement::Message, "")
+                .unwrap_err()
+                .to_string();
+            assert!(
+                error.contains("small") && error.contains("times"),
+                "{error}"
+            );
+        }
+    }
 }

@@ -1,4 +1,4 @@
-//! Problem files, prompt formats, tokenizers and chat templates for reinforcement-learned teachers, exact to the token.
+#![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
 mod answer;

@@ -207,7 +207,11 @@ fn cut_at_end_tag(
     };
     let bytes = tokens.bytes_of(ids);
     let tag = end_tag.as_bytes();
-    let Some(tag_start) = bytes.windows(tag.len()).position(|window| window == tag) else {
+    // An empty tag is no tag; a format that has one is refused before a prompt is made.
+    let found = bytes
+        .windows(tag.len().max(1))
+        .position(|window| window == tag);
+    let Some(tag_start) = found else {
         let special = ids
             .iter()
             .rev()

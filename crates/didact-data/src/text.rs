@@ -24,6 +24,8 @@ pub struct TextSample<'a> {
     pub explanation: &'a Tags,
     /// What the student is told; empty for no system message.
     pub student_system_prompt: &'a str,
+    /// Where that goes.
+    pub system_placement: SystemPlacement,
     /// The question that the student is asked.
     pub question: &'a str,
     /// Stands before the student's thought tag; usually empty.
@@ -74,10 +76,9 @@ pub fn from_text(tokenizer: &Tokenizer, sample: &TextSample<'_>) -> Result<Expla
     let teacher_content = base.len() + content.start..base.len() + content.end;
     let explanation = &answer[content];
 
-    let placement = SystemPlacement::Message;
     let frame = Frame::new(
         tokenizer,
-        placement,
+        sample.system_placement,
         sample.student_system_prompt,
         sample.question,
     )?;

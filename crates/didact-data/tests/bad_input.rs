@@ -163,6 +163,11 @@ fn what_no_format_can_express() {
     let text = error(format.student_example(&tokenizer, &problem("s"), "a<|end_of_thought|>b"));
     assert!(text.contains("its own end tag"), "{text}");
 
+    let mut ambiguous = PromptFormat::thought();
+    ambiguous.teacher.explanation.end.clear();
+    let text = error(ambiguous.teacher_prompt(&tokenizer, &problem("s")));
+    assert!(text.contains("teacher.explanation.end is empty"), "{text}");
+
     let missing = folder.path().join("none.jsonl");
     assert!(error(read_problems(&missing)).contains("none.jsonl"));
     std::fs::write(

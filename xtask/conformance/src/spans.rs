@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use didact::core::{Span, SpannedSequence, TokenBytes};
-use didact::data::{ExplainedText, Tags, TextSample, Tokenizer, from_text};
+use didact::data::{ExplainedText, SystemPlacement, Tags, TextSample, Tokenizer, from_text};
 use serde::Deserialize;
 
 use crate::report::Report;
@@ -48,6 +48,7 @@ impl Inputs {
             completion: &self.completion,
             explanation: &explanation,
             student_system_prompt: &self.student_system_prompts,
+            system_placement: SystemPlacement::Message,
             question: &self.questions,
             thought_prefix: &self.think_prefixes,
             thought: &thought,
