@@ -78,6 +78,23 @@ fn fresh_norms_scale_by_one() {
 }
 
 #[test]
+fn gemma_scales_its_embeddings() {
+    let device = Device::flex();
+    for config in configs() {
+        let decoder = decoder(&config, &device);
+        let row = numbers(decoder.embed(upload(&[5], &device)));
+        let table = &parameters(&decoder)[0].2;
+        let factor = if config.family == Family::Gemma {
+            4.0
+        } else {
+            1.0
+        };
+        let expected: Vec<f32> = table[5 * 16..6 * 16].iter().map(|v| v * factor).collect();
+        assert!(row == expected, "{:?}", config.family);
+    }
+}
+
+#[test]
 fn a_prefix_and_its_continuations_equal_whole_sequences() {
     let device = Device::flex();
     for config in configs() {
