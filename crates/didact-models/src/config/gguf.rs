@@ -149,14 +149,15 @@ impl Metadata<'_> {
             high_freq_factor: 4.0,
             original_max_position_embeddings: LLAMA3_ORIGINAL_CONTEXT,
         };
-        let expected = frequencies(options)
-            .into_iter()
-            .map(|f| f / scaling.apply(f));
+        // The length is compared first: the head's size is unchecked and may be absurd.
         let fits = factors.len() == options.head_dim / 2
             && factors
                 .iter()
-                .zip(expected)
-                .all(|(&a, b)| (f64_of(a) - b).abs() <= 1e-4 * b);
+                .zip(frequencies(options))
+                .all(|(&factor, frequency)| {
+                    let expected = frequency / scaling.apply(frequency);
+                    (f64_of(factor) - expected).abs() <= 1e-4 * expected
+                });
         if fits {
             return Ok(Some(scaling));
         }
