@@ -13,7 +13,12 @@
 //! | [`rotary`] | rotary position embedding |
 //! | [`gated`] | SwiGLU and GeGLU |
 mod attention;
+mod backend;
+#[cfg(feature = "cube")]
+mod cube;
+mod device;
 mod error;
+mod flex;
 mod gated;
 mod layout;
 mod linear_log_prob;
@@ -22,9 +27,10 @@ pub mod reference;
 mod rotary;
 
 pub use attention::attention;
+pub use backend::LmBackend;
 pub use error::Error;
 pub use gated::{Activation, gated};
 pub use layout::{PackedLayout, Segment};
-pub use linear_log_prob::{linear_log_prob, projected_rows, validate_rows};
+pub use linear_log_prob::{LinearLogProbOps, linear_log_prob, projected_rows, validate_rows};
 pub use norm::rms_norm;
 pub use rotary::rotary;

@@ -2,9 +2,17 @@
 //!
 //! This module owns the operation's contract and its shape checks. It knows no model: hidden states,
 //! rows, an output embedding and targets come in, three numbers for each row come out.
-use burn::tensor::{Device, Int, Shape, Tensor, TensorData};
+use burn::backend::autodiff::{
+    Autodiff, NodeId,
+    checkpoint::{base::Checkpointer, strategy::CheckpointStrategy},
+    grads::Gradients,
+    ops::{Backward, Ops, OpsKind},
+};
+use burn::backend::tensor::{FloatTensor, IntTensor};
+use burn::backend::{Backend, Dispatch, backend_extension};
+use burn::tensor::{DType, Device, Int, Shape, Tensor, TensorData};
 
-use crate::{Error, reference};
+use crate::{Error, device, reference};
 
 /// Log-probability, log-sum-exp and entropy of projected rows, `[R, 3]`.
 ///
@@ -31,7 +39,249 @@ pub fn linear_log_prob(
     targets: Tensor<1, Int>,
     temperature: f64,
 ) -> Tensor<2> {
-    reference::linear_log_prob(hidden, rows, embedding, targets, temperature)
+    let floats = [hidden.dtype(), embedding.dtype()];
+    if floats != [DType::F32; 2] || !device::has_kernels(&hidden.device()) {
+        return reference::linear_log_prob(hidden, rows, embedding, targets, temperature);
+    }
+    check_shapes(
+        &hidden.shape(),
+        &rows.shape(),
+        &embedding.shape(),
+        &targets.shape(),
+        temperature,
+    );
+    if rows.dims()[0] == 0 {
+        return Tensor::zeros([0, 3], (&hidden.device(), DType::F32));
+    }
+    Tensor::from_dispatch(<Dispatch as LinearLogProbOps>::linear_log_prob(
+        hidden.into_dispatch(),
+        rows.into_dispatch(),
+        embedding.into_dispatch(),
+        targets.into_dispatch(),
+        temperature,
+    ))
+}
+
+#[cfg(feature = "fusion")]
+fn three_columns(rows: &Shape) -> Shape {
+    Shape::from([rows[0], 3])
+}
+
+/// The backend family behind [`linear_log_prob()`]: f32 tensors, at least one row, in range.
+///
+/// The backward methods take the forward's `output` and the `gradient` of its three columns, and
+/// compute the tiles of logits again. Users call the free function.
+#[backend_extension(
+    Fusion: cfg(feature = "fusion"),
+    Flex,
+    Cube: cfg(feature = "cube"),
+    Autodiff,
+)]
+pub trait LinearLogProbOps: Backend {
+    /// The three columns, `[R, 3]`.
+    #[fusion(dtype = hidden, shape = three_columns(rows))]
+    fn linear_log_prob(
+        hidden: FloatTensor<Self>,
+        rows: IntTensor<Self>,
+        embedding: FloatTensor<Self>,
+        targets: IntTensor<Self>,
+        temperature: f64,
+    ) -> FloatTensor<Self>;
+
+    /// Gradients of `hidden` and of `embedding`.
+    #[fusion(meta = |hidden, _, embedding, _, _, _, _| (hidden.clone(), embedding.clone()))]
+    fn linear_log_prob_backward(
+        hidden: FloatTensor<Self>,
+        rows: IntTensor<Self>,
+        embedding: FloatTensor<Self>,
+        targets: IntTensor<Self>,
+        output: FloatTensor<Self>,
+        gradient: FloatTensor<Self>,
+        temperature: f64,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>);
+
+    /// Gradient of `hidden` alone, for an embedding that is not trained.
+    #[fusion(dtype = hidden, shape = hidden)]
+    fn linear_log_prob_backward_hidden(
+        hidden: FloatTensor<Self>,
+        rows: IntTensor<Self>,
+        embedding: FloatTensor<Self>,
+        targets: IntTensor<Self>,
+        output: FloatTensor<Self>,
+        gradient: FloatTensor<Self>,
+        temperature: f64,
+    ) -> FloatTensor<Self>;
+
+    /// Gradient of `embedding` alone, for hidden states that carry none.
+    #[fusion(dtype = embedding, shape = embedding)]
+    fn linear_log_prob_backward_embedding(
+        hidden: FloatTensor<Self>,
+        rows: IntTensor<Self>,
+        embedding: FloatTensor<Self>,
+        targets: IntTensor<Self>,
+        output: FloatTensor<Self>,
+        gradient: FloatTensor<Self>,
+        temperature: f64,
+    ) -> FloatTensor<Self>;
+}
+
+/// What the backward pass keeps; the inputs come back from the checkpointer.
+#[derive(Debug, Clone)]
+struct Kept<B: Backend> {
+    hidden: NodeId,
+    rows: IntTensor<B>,
+    embedding: NodeId,
+    targets: IntTensor<B>,
+    output: FloatTensor<B>,
+    temperature: f64,
+}
+
+#[derive(Debug)]
+struct LinearLogProb;
+
+impl<B: Backend + LinearLogProbOps> Backward<B, 2> for LinearLogProb {
+    type State = Kept<B>;
+
+    fn backward(
+        self,
+        ops: Ops<Self::State, 2>,
+        grads: &mut Gradients,
+        checkpointer: &mut Checkpointer,
+    ) {
+        let gradient = grads.consume::<B>(&ops.node);
+        let Kept {
+            hidden,
+            rows,
+            embedding,
+            targets,
+            output,
+            temperature,
+        } = ops.state;
+        let hidden: FloatTensor<B> = checkpointer.retrieve_node_output(hidden);
+        let embedding: FloatTensor<B> = checkpointer.retrieve_node_output(embedding);
+        let (of_hidden, of_embedding) = match ops.parents {
+            [Some(hidden_node), Some(embedding_node)] => {
+                let (of_hidden, of_embedding) = B::linear_log_prob_backward(
+                    hidden,
+                    rows,
+                    embedding,
+                    targets,
+                    output,
+                    gradient,
+                    temperature,
+                );
+                (
+                    Some((hidden_node, of_hidden)),
+                    Some((embedding_node, of_embedding)),
+                )
+            }
+            [Some(node), None] => {
+                let of_hidden = B::linear_log_prob_backward_hidden(
+                    hidden,
+                    rows,
+                    embedding,
+                    targets,
+                    output,
+                    gradient,
+                    temperature,
+                );
+                (Some((node, of_hidden)), None)
+            }
+            [None, Some(node)] => {
+                let of_embedding = B::linear_log_prob_backward_embedding(
+                    hidden,
+                    rows,
+                    embedding,
+                    targets,
+                    output,
+                    gradient,
+                    temperature,
+                );
+                (None, Some((node, of_embedding)))
+            }
+            [None, None] => (None, None),
+        };
+        for (node, gradient) in [of_hidden, of_embedding].into_iter().flatten() {
+            grads.register::<B>(node.id, gradient);
+        }
+    }
+}
+
+impl<B: Backend + LinearLogProbOps, C: CheckpointStrategy> LinearLogProbOps for Autodiff<B, C> {
+    fn linear_log_prob(
+        hidden: FloatTensor<Self>,
+        rows: IntTensor<Self>,
+        embedding: FloatTensor<Self>,
+        targets: IntTensor<Self>,
+        temperature: f64,
+    ) -> FloatTensor<Self> {
+        let nodes = [hidden.node(), embedding.node()];
+        match LinearLogProb.prepare::<C>(nodes).compute_bound().stateful() {
+            OpsKind::Tracked(mut prepared) => {
+                let hidden_id = prepared.checkpoint(&hidden);
+                let embedding_id = prepared.checkpoint(&embedding);
+                let output = B::linear_log_prob(
+                    hidden.into_primitive(),
+                    rows.clone(),
+                    embedding.into_primitive(),
+                    targets.clone(),
+                    temperature,
+                );
+                let kept = Kept {
+                    hidden: hidden_id,
+                    rows,
+                    embedding: embedding_id,
+                    targets,
+                    output: output.clone(),
+                    temperature,
+                };
+                prepared.finish(kept, output)
+            }
+            OpsKind::UnTracked(prepared) => prepared.finish(B::linear_log_prob(
+                hidden.into_primitive(),
+                rows,
+                embedding.into_primitive(),
+                targets,
+                temperature,
+            )),
+        }
+    }
+
+    fn linear_log_prob_backward(
+        _: FloatTensor<Self>,
+        _: IntTensor<Self>,
+        _: FloatTensor<Self>,
+        _: IntTensor<Self>,
+        _: FloatTensor<Self>,
+        _: FloatTensor<Self>,
+        _: f64,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        device::first_order_only("linear_log_prob")
+    }
+
+    fn linear_log_prob_backward_hidden(
+        _: FloatTensor<Self>,
+        _: IntTensor<Self>,
+        _: FloatTensor<Self>,
+        _: IntTensor<Self>,
+        _: FloatTensor<Self>,
+        _: FloatTensor<Self>,
+        _: f64,
+    ) -> FloatTensor<Self> {
+        device::first_order_only("linear_log_prob")
+    }
+
+    fn linear_log_prob_backward_embedding(
+        _: FloatTensor<Self>,
+        _: IntTensor<Self>,
+        _: FloatTensor<Self>,
+        _: IntTensor<Self>,
+        _: FloatTensor<Self>,
+        _: FloatTensor<Self>,
+        _: f64,
+    ) -> FloatTensor<Self> {
+        device::first_order_only("linear_log_prob")
+    }
 }
 
 /// Checks rows and targets on the host and uploads them for [`linear_log_prob()`].

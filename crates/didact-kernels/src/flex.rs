@@ -1,0 +1,58 @@
+//! The CPU implementations, over the Flex backend's f32 tensors.
+//!
+//! Shared here: reading and making Flex tensors. Every implementation computes each output element in
+//! an order that depends on shapes only, so results are the same, bit for bit, for any thread count.
+mod linear_log_prob;
+mod product;
+mod vectorised;
+
+use burn::tensor::{Bytes, DType, Shape};
+use burn_flex::{FlexTensor, Layout};
+
+/// The tensor itself where its elements are consecutive, else a copy that is.
+fn contiguous(tensor: FlexTensor) -> FlexTensor {
+    if tensor.is_contiguous() {
+        tensor
+    } else {
+        tensor.to_contiguous()
+    }
+}
+
+/// The elements of a contiguous f32 tensor.
+fn floats(tensor: &FlexTensor) -> &[f32] {
+    tensor
+        .as_slice::<f32>()
+        .expect("the dispatch passes f32, made contiguous")
+}
+
+/// The elements of an index tensor, each checked to be below `limit`.
+///
+/// # Panics
+/// When an index is out of range; `what` names the list.
+fn indices(tensor: &FlexTensor, limit: usize, what: &str) -> Vec<usize> {
+    let tensor = contiguous(tensor.clone());
+    let wide: Vec<i64> = match tensor.dtype() {
+        DType::I64 => tensor.as_slice::<i64>().expect("made contiguous").to_vec(),
+        DType::I32 => widened(tensor.as_slice::<i32>().expect("made contiguous")),
+        DType::U32 => widened(tensor.as_slice::<u32>().expect("made contiguous")),
+        other => panic!("{what} must be 32-bit or signed 64-bit integers, got {other:?}"),
+    };
+    wide.into_iter()
+        .enumerate()
+        .map(|(entry, index)| match usize::try_from(index) {
+            Ok(index) if index < limit => index,
+            _ => panic!("entry {entry} of {what} is {index}, which is not below {limit}"),
+        })
+        .collect()
+}
+
+fn widened<I: Copy + Into<i64>>(values: &[I]) -> Vec<i64> {
+    values.iter().map(|value| (*value).into()).collect()
+}
+
+/// A contiguous f32 tensor that takes over the values.
+fn tensor<const D: usize>(values: Vec<f32>, shape: [usize; D]) -> FlexTensor {
+    debug_assert_eq!(values.len(), shape.iter().product::<usize>());
+    let layout = Layout::contiguous(Shape::from(shape));
+    FlexTensor::new(Bytes::from_elems(values), layout, DType::F32)
+}

@@ -1,0 +1,5 @@
+//! Every operation against its plain reference, and every reference against finite differences.
+mod differences;
+mod linear_log_prob;
+mod references;
+mod support;
