@@ -4,9 +4,13 @@ use std::fs;
 use std::path::Path;
 
 use crate::command::{self, Outcome, cargo, root, target};
+use crate::package;
 
 pub(crate) fn run() -> Outcome {
     command::run(&mut cargo(["fmt", "--all", "--check"]))?;
+    command::run(
+        cargo(["fmt", "--check", "--manifest-path"]).arg(root().join("benches/Cargo.toml")),
+    )?;
     let everything = ["--release", "--workspace"];
     command::run(
         cargo(["clippy", "--all-targets"])
@@ -19,14 +23,15 @@ pub(crate) fn run() -> Outcome {
             .env("RUSTDOCFLAGS", "-D warnings"),
     )?;
     features()?;
-    downstream()
+    downstream()?;
+    package::run(&[])
 }
 
-/// Combinations that the workspace's own build does not have.
+/// Combinations that the workspace's own build does not have: there every feature that a test or an
+/// example asks for is on.
 fn features() -> Outcome {
     for combination in [
         &["--package", "smollm2-weights", "--features", "hub"][..],
-        &["--package", "didact-kernels", "--no-default-features"],
         &["--package", "didact", "--no-default-features"],
     ] {
         command::run(cargo(["check", "--release"]).args(combination))?;
