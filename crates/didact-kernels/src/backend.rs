@@ -1,9 +1,10 @@
-use crate::LinearLogProbOps;
+use crate::{AttentionOps, GatedOps, LinearLogProbOps, NormOps, RotaryOps};
 
 /// A burn backend that has every fused language-model operation.
 ///
-/// It gathers one family trait for each operation. Models and users name this trait only; a backend
-/// gets it by implementing the families.
-pub trait LmBackend: LinearLogProbOps {}
+/// It gathers one family trait for each operation; a backend gets it by implementing them all. Flex
+/// does. CubeCL devices implement [`LinearLogProbOps`] so far, and the free functions take the reference
+/// for the rest there.
+pub trait LmBackend: LinearLogProbOps + AttentionOps + NormOps + RotaryOps + GatedOps {}
 
-impl<B: LinearLogProbOps> LmBackend for B {}
+impl<B: LinearLogProbOps + AttentionOps + NormOps + RotaryOps + GatedOps> LmBackend for B {}

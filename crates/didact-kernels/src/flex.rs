@@ -2,8 +2,12 @@
 //!
 //! Shared here: reading and making Flex tensors. Every implementation computes each output element in
 //! an order that depends on shapes only, so results are the same, bit for bit, for any thread count.
+mod attention;
+mod gated;
 mod linear_log_prob;
+mod norm;
 mod product;
+mod rotary;
 mod vectorised;
 
 use burn::tensor::{Bytes, DType, Shape};

@@ -26,11 +26,11 @@ mod norm;
 pub mod reference;
 mod rotary;
 
-pub use attention::attention;
+pub use attention::{AttentionOps, attention};
 pub use backend::LmBackend;
 pub use error::Error;
-pub use gated::{Activation, gated};
+pub use gated::{Activation, GatedOps, gated};
 pub use layout::{PackedLayout, Segment};
 pub use linear_log_prob::{LinearLogProbOps, linear_log_prob, projected_rows, validate_rows};
-pub use norm::rms_norm;
-pub use rotary::rotary;
+pub use norm::{NormOps, rms_norm};
+pub use rotary::{RotaryOps, rotary};

@@ -1,5 +1,6 @@
 //! Every operation against its plain reference, and every reference against finite differences.
 mod differences;
+mod families;
 mod linear_log_prob;
 mod references;
 mod support;

@@ -1,0 +1,363 @@
+//! Packed causal attention on the CPU.
+//!
+//! A task is one key head and a chunk of one segment's queries, the group's query heads together. It
+//! gathers the keys and values it sees, and computes its scores as one matrix product. Backward computes
+//! the scores again; each task's gradients of the keys it saw are added in the order of the tasks, so a
+//! shared prefix gathers its children's in the order of the layout.
+use burn::backend::Flex;
+use burn::backend::tensor::FloatTensor;
+use gemm::Parallelism;
+use rayon::prelude::*;
+
+use super::product::{Destination, Matrix, product};
+use super::vectorised::{LANES, exp, sum_lanes, vectorised};
+use super::{contiguous, floats, tensor};
+use crate::{AttentionOps, PackedLayout};
+
+/// Queries of one task. More waste work above the diagonal; fewer gather the keys more often.
+const QUERIES: usize = 128;
+
+impl AttentionOps for Flex {
+    fn packed_attention(
+        q: FloatTensor<Self>,
+        k: FloatTensor<Self>,
+        v: FloatTensor<Self>,
+        layout: PackedLayout,
+        scale: f64,
+    ) -> FloatTensor<Self> {
+        let (q, k, v) = (contiguous(q), contiguous(k), contiguous(v));
+        let attention = Attention::new(&q, &k, &v, &layout, scale);
+        let tasks = attention.tasks();
+        let outputs: Vec<Vec<f32>> = tasks
+            .par_iter()
+            .map(|task| attention.forward(task))
+            .collect();
+        let mut output = vec![0.0; floats(&q).len()];
+        for (task, values) in tasks.iter().zip(&outputs) {
+            attention.scatter(&mut output, task, values);
+        }
+        tensor::<3>(output, q.layout().shape().dims())
+    }
+
+    fn packed_attention_backward(
+        q: FloatTensor<Self>,
+        k: FloatTensor<Self>,
+        v: FloatTensor<Self>,
+        gradient: FloatTensor<Self>,
+        layout: PackedLayout,
+        scale: f64,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+        let (q, k, v, gradient) = (
+            contiguous(q),
+            contiguous(k),
+            contiguous(v),
+            contiguous(gradient),
+        );
+        let attention = Attention::new(&q, &k, &v, &layout, scale);
+        let tasks = attention.tasks();
+        let gradient = floats(&gradient);
+        let parts: Vec<TaskGradients> = tasks
+            .par_iter()
+            .map(|task| attention.backward(task, gradient))
+            .collect();
+        let mut of_q = vec![0.0; floats(&q).len()];
+        let mut of_k = vec![0.0; floats(&k).len()];
+        let mut of_v = vec![0.0; floats(&v).len()];
+        for (task, part) in tasks.iter().zip(&parts) {
+            attention.scatter(&mut of_q, task, &part.of_queries);
+            attention.add_to_keys(&mut of_k, task, &part.of_keys);
+            attention.add_to_keys(&mut of_v, task, &part.of_values);
+        }
+        let shape = k.layout().shape().dims();
+        (
+            tensor::<3>(of_q, q.layout().shape().dims()),
+            tensor::<3>(of_k, shape),
+            tensor::<3>(of_v, shape),
+        )
+    }
+}
+
+/// The operation's inputs on the host.
+struct Attention<'a> {
+    q: &'a [f32],
+    k: &'a [f32],
+    v: &'a [f32],
+    layout: &'a PackedLayout,
+    scale: f32,
+    query_heads: usize,
+    key_heads: usize,
+    size: usize,
+}
+
+/// One key head and a chunk of one segment's queries.
+struct Task {
+    segment: usize,
+    key_head: usize,
+    /// Packed index of the first query.
+    start: usize,
+    queries: usize,
+    /// Keys that the first query sees, itself among them.
+    visible: usize,
+}
+
+impl Task {
+    /// Keys that the last query sees.
+    fn keys(&self) -> usize {
+        self.visible + self.queries - 1
+    }
+}
+
+/// Gradients of what one task read, laid out as it gathered them.
+struct TaskGradients {
+    of_queries: Vec<f32>,
+    of_keys: Vec<f32>,
+    of_values: Vec<f32>,
+}
+
+impl<'a> Attention<'a> {
+    fn new(
+        q: &'a FloatTensor<Flex>,
+        k: &'a FloatTensor<Flex>,
+        v: &'a FloatTensor<Flex>,
+        layout: &'a PackedLayout,
+        scale: f64,
+    ) -> Self {
+        let [_, query_heads, size] = q.layout().shape().dims();
+        let key_heads = k.layout().shape()[1];
+        let (q, k, v, scale) = (floats(q), floats(k), floats(v), scale as f32);
+        Self {
+            q,
+            k,
+            v,
+            layout,
+            scale,
+            query_heads,
+            key_heads,
+            size,
+        }
+    }
+
+    fn group(&self) -> usize {
+        self.query_heads / self.key_heads
+    }
+
+    fn tasks(&self) -> Vec<Task> {
+        let mut tasks = Vec::new();
+        for (segment, own) in self.layout.segments().iter().enumerate() {
+            let start = self.layout.start(segment);
+            let seen: usize = self
+                .layout
+                .key_ranges(segment)
+                .iter()
+                .map(ExactSizeIterator::len)
+                .sum();
+            let before = seen - own.length;
+            for first in (0..own.length).step_by(QUERIES) {
+                let queries = QUERIES.min(own.length - first);
+                let visible = before + first + 1;
+                tasks.extend((0..self.key_heads).map(|key_head| Task {
+                    segment,
+                    key_head,
+                    start: start + first,
+                    queries,
+                    visible,
+                }));
+            }
+        }
+        tasks
+    }
+
+    /// The packed tokens of the keys that a task sees.
+    fn key_tokens(&self, task: &Task) -> impl Iterator<Item = usize> + use<'_, 'a> {
+        self.layout
+            .key_ranges(task.segment)
+            .iter()
+            .cloned()
+            .flatten()
+            .take(task.keys())
+    }
+
+    /// A task's rows of the query heads of its group, `[queries · group, D]`.
+    fn gather_queries(&self, from: &[f32], task: &Task) -> Vec<f32> {
+        let width = self.group() * self.size;
+        let mut gathered = Vec::with_capacity(task.queries * width);
+        for token in task.start..task.start + task.queries {
+            let start = (token * self.key_heads + task.key_head) * width;
+            gathered.extend_from_slice(&from[start..start + width]);
+        }
+        gathered
+    }
+
+    /// The opposite of `gather_queries`; no two tasks write the same rows.
+    fn scatter(&self, to: &mut [f32], task: &Task, values: &[f32]) {
+        let width = self.group() * self.size;
+        for (offset, values) in values.chunks_exact(width).enumerate() {
+            let start = ((task.start + offset) * self.key_heads + task.key_head) * width;
+            to[start..start + width].copy_from_slice(values);
+        }
+    }
+
+    /// A task's keys or values, `[keys, D]`.
+    fn gather_keys(&self, from: &[f32], task: &Task) -> Vec<f32> {
+        let mut gathered = Vec::with_capacity(task.keys() * self.size);
+        for token in self.key_tokens(task) {
+            let start = (token * self.key_heads + task.key_head) * self.size;
+            gathered.extend_from_slice(&from[start..start + self.size]);
+        }
+        gathered
+    }
+
+    fn add_to_keys(&self, to: &mut [f32], task: &Task, values: &[f32]) {
+        for (token, values) in self.key_tokens(task).zip(values.chunks_exact(self.size)) {
+            let start = (token * self.key_heads + task.key_head) * self.size;
+            for (to, value) in to[start..start + self.size].iter_mut().zip(values) {
+                *to += value;
+            }
+        }
+    }
+
+    /// Attention probabilities, `[queries · group, keys]`, zero where a query does not see a key.
+    fn probabilities(&self, task: &Task, queries: &[f32], keys: &[f32]) -> Vec<f32> {
+        let (rows, columns) = (task.queries * self.group(), task.keys());
+        let mut scores = vec![0.0; rows * columns];
+        product(
+            &mut scores,
+            [rows, columns, self.size],
+            Matrix::rows(queries, self.size),
+            Matrix::rows(keys, self.size).transposed(),
+            self.scale,
+            Destination::Overwrite,
+            Parallelism::None,
+        );
+        for (row, scores) in scores.chunks_exact_mut(columns).enumerate() {
+            let visible = task.visible + row / self.group();
+            softmax(&mut scores[..visible]);
+            scores[visible..].fill(0.0);
+        }
+        scores
+    }
+
+    fn forward(&self, task: &Task) -> Vec<f32> {
+        let queries = self.gather_queries(self.q, task);
+        let keys = self.gather_keys(self.k, task);
+        let values = self.gather_keys(self.v, task);
+        let probabilities = self.probabilities(task, &queries, &keys);
+        let mut output = queries;
+        product(
+            &mut output,
+            [task.queries * self.group(), self.size, task.keys()],
+            Matrix::rows(&probabilities, task.keys()),
+            Matrix::rows(&values, self.size),
+            1.0,
+            Destination::Overwrite,
+            Parallelism::None,
+        );
+        output
+    }
+
+    /// With P the probabilities and G the output's gradient: dV = Pᵀ·G, dP = G·Vᵀ,
+    /// dS = P∘(dP − rowsum(P∘dP)), dQ = scale·dS·K and dK = scale·dSᵀ·Q.
+    fn backward(&self, task: &Task, gradient: &[f32]) -> TaskGradients {
+        let (rows, columns, size) = (task.queries * self.group(), task.keys(), self.size);
+        let queries = self.gather_queries(self.q, task);
+        let gradient = self.gather_queries(gradient, task);
+        let keys = self.gather_keys(self.k, task);
+        let values = self.gather_keys(self.v, task);
+        let probabilities = self.probabilities(task, &queries, &keys);
+        let probability_rows = Matrix::rows(&probabilities, columns);
+        let multiply = |out: &mut [f32], sizes, lhs, rhs, scale| {
+            product(
+                out,
+                sizes,
+                lhs,
+                rhs,
+                scale,
+                Destination::Overwrite,
+                Parallelism::None,
+            );
+        };
+
+        let mut of_values = vec![0.0; columns * size];
+        let gradient = Matrix::rows(&gradient, size);
+        multiply(
+            &mut of_values,
+            [columns, size, rows],
+            probability_rows.transposed(),
+            gradient,
+            1.0,
+        );
+        let mut of_scores = vec![0.0; rows * columns];
+        let values = Matrix::rows(&values, size).transposed();
+        multiply(&mut of_scores, [rows, columns, size], gradient, values, 1.0);
+        let both = of_scores
+            .chunks_exact_mut(columns)
+            .zip(probabilities.chunks_exact(columns));
+        for (of_scores, probabilities) in both {
+            softmax_backward(of_scores, probabilities);
+        }
+        let of_scores = Matrix::rows(&of_scores, columns);
+        let mut of_queries = vec![0.0; rows * size];
+        let keys = Matrix::rows(&keys, size);
+        multiply(
+            &mut of_queries,
+            [rows, size, columns],
+            of_scores,
+            keys,
+            self.scale,
+        );
+        let mut of_keys = vec![0.0; columns * size];
+        let queries = Matrix::rows(&queries, size);
+        multiply(
+            &mut of_keys,
+            [columns, size, rows],
+            of_scores.transposed(),
+            queries,
+            self.scale,
+        );
+        TaskGradients {
+            of_queries,
+            of_keys,
+            of_values,
+        }
+    }
+}
+
+vectorised! {
+    /// Softmax in place of a row with at least one entry.
+    fn softmax(row: &mut [f32]) {
+        let mut maxima = [f32::NEG_INFINITY; LANES];
+        for chunk in row.chunks(LANES) {
+            for (max, score) in maxima.iter_mut().zip(chunk) {
+                *max = if score > max { *score } else { *max };
+            }
+        }
+        let max = maxima.into_iter().fold(f32::NEG_INFINITY, f32::max);
+        let mut sums = [0.0; LANES];
+        for chunk in row.chunks_mut(LANES) {
+            for (sum, score) in sums.iter_mut().zip(chunk) {
+                *score = exp(*score - max);
+                *sum += *score;
+            }
+        }
+        let scale = 1.0 / sum_lanes(sums);
+        for score in row {
+            *score *= scale;
+        }
+    }
+}
+
+vectorised! {
+    /// Turns a row of dP into dS.
+    fn softmax_backward(row: &mut [f32], probabilities: &[f32]) {
+        let mut sums = [0.0; LANES];
+        for (row, probabilities) in row.chunks(LANES).zip(probabilities.chunks(LANES)) {
+            for ((sum, gradient), probability) in sums.iter_mut().zip(row).zip(probabilities) {
+                *sum += gradient * probability;
+            }
+        }
+        let sum = sum_lanes(sums);
+        for (gradient, probability) in row.iter_mut().zip(probabilities) {
+            *gradient = probability * (*gradient - sum);
+        }
+    }
+}
