@@ -35,6 +35,8 @@ pub mod run_directory;
 pub mod schedule;
 pub mod step;
 pub mod teacher_trainer;
+#[cfg(test)]
+mod tests;
 
 pub use adamw::{AdamW, AdamWConfig, DecayedParameters};
 pub use config::{

@@ -56,9 +56,27 @@ pub struct TeacherTrainer {
     held_out: Vec<PreparedProblem>,
     curriculum: Box<dyn Curriculum>,
     trainer: Trainer,
+    engines: Engines,
+}
+
+/// The models that sample and score.
+struct Engines {
     policy: LocalEngine,
     reference: ReferencePolicy,
     student: LocalEngine,
+    student_context: usize,
+}
+
+impl Engines {
+    fn models(&mut self) -> RolloutModels<'_> {
+        RolloutModels {
+            teacher_context: self.policy.decoder().config().max_position_embeddings,
+            student_context: self.student_context,
+            policy: &mut self.policy,
+            reference: &mut self.reference,
+            student: &mut self.student,
+        }
+    }
 }
 
 impl std::fmt::Debug for TeacherTrainer {
@@ -110,6 +128,7 @@ impl TeacherTrainer {
             .with_token_bytes(token_bytes);
         let reference =
             ReferencePolicy::new(trainer.policy()?, config.reference, config.engine.clone());
+        let student_context = models.student.config().max_position_embeddings;
         let student = LocalEngine::new(models.student, config.engine.clone());
         let curriculum = Box::new(ShuffledEpochs::new(config.seed, prepared.len()));
         Ok(Self {
@@ -119,9 +138,12 @@ impl TeacherTrainer {
             held_out,
             curriculum,
             trainer,
-            policy,
-            reference,
-            student,
+            engines: Engines {
+                policy,
+                reference,
+                student,
+                student_context,
+            },
         })
     }
 
@@ -163,7 +185,7 @@ impl TeacherTrainer {
     /// The reference as it is now.
     #[must_use]
     pub const fn reference(&self) -> &ReferencePolicy {
-        &self.reference
+        &self.engines.reference
     }
 
     /// Makes all steps that are left, with the looks at held-out problems before, between and after them.
@@ -217,7 +239,7 @@ impl TeacherTrainer {
             sampling: &self.config.sampling,
         };
         let mut groups = sample(
-            &mut self.policy,
+            &mut self.engines.policy,
             &self.task,
             &self.problems,
             &chosen,
@@ -233,7 +255,7 @@ impl TeacherTrainer {
             reference: needs.reference_log_probs,
             temperature: self.config.sampling.temperature,
         };
-        let mut models = models(&mut self.policy, &mut self.reference, &mut self.student);
+        let mut models = self.engines.models();
         score(
             &mut models,
             &self.task,
@@ -257,9 +279,13 @@ impl TeacherTrainer {
             .trainer
             .step(&chosen_sequences, &self.config.loss, learning_rate)?;
         let updates = self.trainer.updates();
-        self.policy
+        self.engines
+            .policy
             .update_weights(self.trainer.policy()?.clone(), updates);
-        let mixed = self.reference.follow(self.trainer.policy()?, updates)?;
+        let mixed = self
+            .engines
+            .reference
+            .follow(self.trainer.policy()?, updates)?;
         metrics.set("time/update", begin.elapsed().as_secs_f64());
 
         metrics.extend(update_metrics(&sequences, &report));
@@ -291,7 +317,7 @@ impl TeacherTrainer {
             group_size: self.config.evaluation.samples,
             sampling: &self.config.sampling,
         };
-        let mut models = models(&mut self.policy, &mut self.reference, &mut self.student);
+        let mut models = self.engines.models();
         let (evaluation, samples) =
             evaluate_teacher(&mut models, &self.task, &self.held_out, options, step)?;
         let mut metrics = evaluation.metrics.clone();
@@ -304,6 +330,11 @@ impl TeacherTrainer {
             metrics,
         })?;
         Ok(Some(evaluation))
+    }
+
+    #[cfg(test)]
+    pub(crate) fn student_context_for_tests(&mut self, tokens: usize) {
+        self.engines.student_context = tokens;
     }
 
     fn announce(&self, observer: &mut dyn Observer, phase: Phase) -> Result<()> {
@@ -344,22 +375,6 @@ impl TeacherTrainer {
             step,
             metrics: metrics.clone(),
         })
-    }
-}
-
-fn models<'a>(
-    policy: &'a mut LocalEngine,
-    reference: &'a mut ReferencePolicy,
-    student: &'a mut LocalEngine,
-) -> RolloutModels<'a> {
-    let teacher_context = policy.decoder().config().max_position_embeddings;
-    let student_context = student.decoder().config().max_position_embeddings;
-    RolloutModels {
-        policy,
-        reference,
-        student,
-        teacher_context,
-        student_context,
     }
 }
 

@@ -1,0 +1,164 @@
+//! AdamW against its plain reference, and the reference policy.
+
+use burn::module::{Module, Param};
+use burn::tensor::{Device, Tensor, TensorData};
+use didact_engine::EngineConfig;
+use didact_models::{Decoder, ParameterVisitor};
+
+use super::{decoder, hash, weights};
+use crate::adamw::reference_update;
+use crate::config::{ReferenceMixing, ReferenceRule};
+use crate::reference_policy::mix;
+use crate::{AdamW, AdamWConfig, DecayedParameters, Gradients, ReferencePolicy};
+
+/// A gradient for every parameter, another one each step.
+fn gradients(decoder: &Decoder, step: usize) -> Gradients {
+    struct Fill(Gradients, usize);
+    impl ParameterVisitor for Fill {
+        fn visit<const D: usize>(&mut self, path: &str, parameter: &Param<Tensor<D>>) {
+            let shape = parameter.val().shape();
+            let count = shape.num_elements();
+            let entries: Vec<f32> = (0..count)
+                .map(|i| ((i * 7 + 13 * self.1 + path.len()) as f32).sin() * 0.3)
+                .collect();
+            self.0
+                .insert(path, TensorData::new(entries, shape))
+                .unwrap();
+        }
+    }
+    let mut fill = Fill(Gradients::new(), step);
+    decoder.visit_parameters(&mut fill);
+    fill.0
+}
+
+fn flat(entries: &[f32]) -> Tensor<1> {
+    Tensor::from_data(
+        TensorData::new(entries.to_vec(), [entries.len()]),
+        &Device::flex(),
+    )
+}
+
+#[test]
+fn the_one_pass_update_is_the_plain_reference() {
+    for decayed in [DecayedParameters::All, DecayedParameters::Matrices] {
+        let config = AdamWConfig {
+            beta2: 0.95,
+            weight_decay: 0.1,
+            decayed,
+            ..AdamWConfig::default()
+        };
+        let undecayed = AdamWConfig {
+            weight_decay: 0.0,
+            ..config
+        };
+        let mut model = decoder(1);
+        let mut optimizer = AdamW::new(config);
+        let mut expected: Vec<(String, [Tensor<1>; 3])> = weights(&model)
+            .into_iter()
+            .map(|(path, values)| {
+                let zero = flat(&vec![0.0; values.len()]);
+                (path, [flat(&values), zero.clone(), zero])
+            })
+            .collect();
+        for step in 1..=4_usize {
+            let all = gradients(&model, step);
+            for (path, state) in &mut expected {
+                let data = all.get(path).unwrap();
+                let decays = decayed == DecayedParameters::All || data.rank() > 1;
+                let config = if decays { &config } else { &undecayed };
+                let gradient = flat(&data.iter::<f32>().collect::<Vec<_>>());
+                let [parameter, first, second] = state.clone();
+                *state = reference_update(
+                    config,
+                    step as u64,
+                    0.01,
+                    [parameter, gradient, first, second],
+                );
+            }
+            model = optimizer.update(model, all, 0.01).unwrap();
+        }
+        for ((path, found), (_, [parameter, ..])) in weights(&model).into_iter().zip(&expected) {
+            let parameter: Vec<f32> = parameter.clone().into_data().iter::<f32>().collect();
+            for (a, b) in found.iter().zip(&parameter) {
+                assert!(
+                    (a - b).abs() <= 2e-6 * b.abs().max(1.0),
+                    "{path}: {a} and {b}"
+                );
+            }
+        }
+        assert_eq!(optimizer.state_bytes(), 8 * model.num_params());
+    }
+}
+
+#[test]
+fn ids_and_tracking_stay_and_snapshots_are_not_touched() {
+    struct Ids(Vec<(String, bool)>);
+    impl ParameterVisitor for Ids {
+        fn visit<const D: usize>(&mut self, _: &str, parameter: &Param<Tensor<D>>) {
+            self.0
+                .push((parameter.id.to_string(), parameter.val().is_require_grad()));
+        }
+    }
+    let ids = |model: &Decoder| {
+        let mut ids = Ids(Vec::new());
+        model.visit_parameters(&mut ids);
+        ids.0
+    };
+    let model = decoder(1);
+    let (before, snapshot) = (ids(&model), model.valid());
+    let old = hash(&snapshot);
+    let all = gradients(&model, 1);
+    let updated = AdamW::new(AdamWConfig::default())
+        .update(model, all, 0.1)
+        .unwrap();
+    assert_eq!(ids(&updated), before);
+    assert!(before.iter().all(|(_, tracked)| *tracked));
+    assert_eq!(hash(&snapshot), old);
+    assert_ne!(hash(&updated), old);
+}
+
+#[test]
+fn a_gradient_of_no_parameter_is_an_error() {
+    let model = decoder(1);
+    let mut all = gradients(&model, 1);
+    all.insert("model.layers.9.mlp", TensorData::new(vec![1.0_f32], [1]))
+        .unwrap();
+    let error = AdamW::new(AdamWConfig::default())
+        .update(model, all, 0.1)
+        .unwrap_err();
+    assert!(error.to_string().contains("model.layers.9.mlp"), "{error}");
+}
+
+#[test]
+fn the_reference_is_mixed_when_its_rule_says_so() {
+    let (policy, initial) = (decoder(2), decoder(1));
+    let mixing = ReferenceMixing {
+        every: 2,
+        alpha: 0.9,
+    };
+    let mut reference = ReferencePolicy::new(
+        &initial,
+        ReferenceRule::Mixed(mixing),
+        EngineConfig::default(),
+    );
+    let old = hash(&initial);
+    for updates in [0, 1, 3] {
+        assert!(!reference.follow(&policy, updates).unwrap());
+        assert_eq!(hash(reference.decoder()), old);
+    }
+    assert!(reference.follow(&policy, 2).unwrap());
+    let triples = weights(reference.decoder())
+        .into_iter()
+        .zip(weights(&policy))
+        .zip(weights(&initial));
+    for (((path, mixed), (_, new)), (_, old)) in triples {
+        for ((mixed, new), old) in mixed.iter().zip(&new).zip(&old) {
+            let expected = 0.9 * f64::from(*new) + 0.1 * f64::from(*old);
+            assert!((f64::from(*mixed) - expected).abs() < 1e-6, "{path}");
+        }
+    }
+    assert_eq!(hash(&initial), old, "the initial policy is not touched");
+    let mut fixed = ReferencePolicy::new(&initial, ReferenceRule::Fixed, EngineConfig::default());
+    assert!(!fixed.follow(&policy, 2).unwrap());
+    assert_eq!(hash(&mix(&policy, initial, 1.0).unwrap()), hash(&policy));
+}

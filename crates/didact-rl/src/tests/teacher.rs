@@ -1,0 +1,281 @@
+//! Whole runs of a teacher's training.
+
+use std::sync::Arc;
+
+use didact_core::{GroupScores, NamedValue, Outcome, Refusal, Reward, ScoreSpec};
+
+use super::{Recorder, decoder, hash, problems, task};
+use crate::config::ReferenceMixing;
+use crate::{
+    EvaluationConfig, MetricsKind, Observer, Result, RolloutRecord, RunDirectory, TeacherConfig,
+    TeacherModels, TeacherTask, TeacherTrainer,
+};
+
+fn config() -> TeacherConfig {
+    TeacherConfig {
+        seed: 7,
+        steps: 3,
+        problems_per_step: 2,
+        group_size: 3,
+        max_completion_tokens: 12,
+        learning_rate: 1e-3,
+        reference_mixing: Some(ReferenceMixing {
+            every: 2,
+            alpha: 0.9,
+        }),
+        micro_batch_tokens: 120,
+        evaluation: Some(EvaluationConfig {
+            every: 2,
+            ..EvaluationConfig::default()
+        }),
+        ..TeacherConfig::published()
+    }
+}
+
+fn trainer(task: TeacherTask, config: &TeacherConfig) -> TeacherTrainer {
+    let models = TeacherModels {
+        policy: decoder(1),
+        student: decoder(2),
+    };
+    TeacherTrainer::new(models, task, &problems(4, 0), &problems(2, 50), config).unwrap()
+}
+
+/// Keeps the samples of each step.
+#[derive(Default)]
+struct Samples(Vec<(MetricsKind, u64, Vec<RolloutRecord>)>);
+
+impl Observer for Samples {
+    fn on_rollouts(
+        &mut self,
+        kind: MetricsKind,
+        step: u64,
+        samples: &[RolloutRecord],
+    ) -> Result<()> {
+        self.0.push((kind, step, samples.to_vec()));
+        Ok(())
+    }
+}
+
+#[test]
+fn a_run_with_one_seed_is_the_same_for_any_number_of_threads() {
+    let run = |threads: usize| {
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .build()
+            .unwrap();
+        pool.install(|| {
+            let mut observers = (Recorder::default(), Samples::default());
+            let mut trainer = trainer(task(), &config());
+            let report = trainer.run(&mut observers).unwrap();
+            assert_eq!(report.steps.len(), 3);
+            assert_eq!(
+                report
+                    .evaluations
+                    .iter()
+                    .map(|e| e.step)
+                    .collect::<Vec<_>>(),
+                [0, 2, 3]
+            );
+            (
+                observers.0.reproducible(),
+                observers.1.0,
+                hash(&trainer.into_policy().unwrap()),
+            )
+        })
+    };
+    let (first, second) = (run(1), run(3));
+    assert_eq!(first.0, second.0);
+    assert_eq!(first.1, second.1);
+    assert_eq!(first.2, second.2);
+    assert_ne!(first.2, hash(&decoder(1)));
+    let other_seed = TeacherConfig {
+        seed: 8,
+        ..config()
+    };
+    let mut other = Recorder::default();
+    trainer(task(), &other_seed).run(&mut other).unwrap();
+    assert_ne!(other.reproducible(), first.0, "the seed matters");
+}
+
+#[test]
+fn the_divergence_is_exactly_0_before_the_first_update_and_above_it_then() {
+    let mut trainer = trainer(
+        task(),
+        &TeacherConfig {
+            reference_mixing: None,
+            ..config()
+        },
+    );
+    let first = trainer.step(&mut ()).unwrap();
+    assert_eq!(first.get("kl"), Some(0.0));
+    let second = trainer.step(&mut ()).unwrap();
+    assert!(second.get("kl").unwrap() > 0.0);
+    // Sampling and training compute the same numbers in another way.
+    for metrics in [first, second] {
+        assert!(
+            metrics.get("sampling/logp_diff_max").unwrap() < 1e-4,
+            "{metrics:?}"
+        );
+    }
+}
+
+#[test]
+fn the_metrics_that_people_look_for_are_there() {
+    let mut trainer = trainer(task(), &config());
+    let metrics = trainer.step(&mut ()).unwrap();
+    for name in [
+        "reward",
+        "reward_std",
+        "frac_reward_zero_std",
+        "completions/mean_length",
+        "completions/clipped_ratio",
+        "kl",
+        "entropy",
+        "grad_norm",
+        "lr",
+        "loss",
+        "sampling/logp_diff_mean",
+        "sampling/logp_diff_max",
+        "time/generate",
+        "time/score",
+        "time/update",
+        "reward/solution_log_prob",
+        "reward/kl",
+        "missing_tag_ratio",
+        "refused/ratio",
+    ] {
+        assert!(
+            metrics.get(name).is_some_and(f64::is_finite),
+            "{name}: {metrics:?}"
+        );
+    }
+    let evaluation = trainer.evaluate(&mut ()).unwrap().unwrap();
+    for name in [
+        "eval/reward",
+        "eval/reward_without_penalty",
+        "eval/penalty/missing_tag",
+    ] {
+        assert!(
+            evaluation.metrics.get(name).is_some(),
+            "{name}: {:?}",
+            evaluation.metrics
+        );
+    }
+    let first = &evaluation.problems[0];
+    let penalty = first.reward.unwrap() - first.reward_without_penalty.unwrap();
+    assert!(
+        (penalty + first.missing_tag_ratio).abs() < 1e-12,
+        "the penalty is −1 a missing tag"
+    );
+}
+
+/// Rewards early samples, refuses the last of each group.
+struct RefusesTheLast;
+
+impl Reward for RefusesTheLast {
+    fn requests(&self) -> Vec<ScoreSpec> {
+        Vec::new()
+    }
+
+    fn evaluate(&self, group: &GroupScores<'_>) -> didact_core::Result<Vec<Outcome>> {
+        let last = group.samples.len() - 1;
+        let outcome = |index: usize| {
+            if index == last {
+                return Outcome::Refused(Refusal::EmptyThought);
+            }
+            let terms = vec![NamedValue::new("reward/index", index as f64)];
+            Outcome::Scored {
+                reward: -(index as f64),
+                terms,
+            }
+        };
+        Ok((0..=last).map(outcome).collect())
+    }
+}
+
+#[test]
+fn refused_samples_are_placed_below_their_groups_worst() {
+    let task = TeacherTask {
+        reward: Arc::new(RefusesTheLast),
+        ..task()
+    };
+    let mut trainer = trainer(task, &config());
+    let mut samples = Samples::default();
+    let metrics = trainer.step(&mut samples).unwrap();
+    assert!((metrics.get("refused/ratio").unwrap() - 1.0 / 3.0).abs() < 1e-12);
+    assert!((metrics.get("refused/empty_thought").unwrap() - 1.0 / 3.0).abs() < 1e-12);
+    assert_eq!(
+        metrics.get("reward"),
+        Some(-0.5),
+        "the mean of those that have a reward"
+    );
+    for group in samples.0[0].2.chunks(3) {
+        let advantages: Vec<f64> = group.iter().map(|s| s.advantage.unwrap()).collect();
+        assert!(
+            advantages[0] > advantages[1] && advantages[1] > advantages[2],
+            "{advantages:?}"
+        );
+        assert!(advantages.iter().sum::<f64>().abs() < 1e-9);
+        assert_eq!(
+            group[2].outcome,
+            Some(Outcome::Refused(Refusal::EmptyThought))
+        );
+        assert_eq!(
+            group[0].reference_log_probs.as_ref().unwrap().len(),
+            group[0].ids.len()
+        );
+    }
+}
+
+#[test]
+fn a_sequence_too_long_for_the_student_is_refused_not_fatal() {
+    let mut trainer = trainer(task(), &config());
+    trainer.student_context_for_tests(20);
+    let metrics = trainer.step(&mut ()).unwrap();
+    assert_eq!(metrics.get("refused/too_long"), Some(1.0));
+    assert_eq!(metrics.get("reward"), None);
+}
+
+#[test]
+fn a_prompt_longer_than_allowed_is_named() {
+    let config = TeacherConfig {
+        max_prompt_tokens: Some(30),
+        ..config()
+    };
+    let models = TeacherModels {
+        policy: decoder(1),
+        student: decoder(2),
+    };
+    let mut all = problems(3, 0);
+    all[1].question = "a long question ".repeat(5);
+    let error = TeacherTrainer::new(models, task(), &all, &[], &config)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("problem-1") && error.contains("30"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_run_directory_keeps_everything() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run");
+    let mut run = RunDirectory::create(&path).unwrap();
+    trainer(task(), &config()).run(&mut run).unwrap();
+    let read = |name: &str| std::fs::read_to_string(path.join(name)).unwrap();
+    let lines = read("metrics.jsonl").lines().count();
+    assert_eq!(lines, 3 + 3, "three steps and three looks");
+    let samples = read("rollouts/step_000001.jsonl");
+    assert_eq!(samples.lines().count(), 6);
+    let sample: RolloutRecord = serde_json::from_str(samples.lines().next().unwrap()).unwrap();
+    assert_eq!(sample.policy_version, 0);
+    assert_eq!(sample.ids.len(), sample.sampling_log_probs.len());
+    assert!(!sample.scores.is_empty());
+    let second: RolloutRecord =
+        serde_json::from_str(read("rollouts/step_000002.jsonl").lines().next().unwrap()).unwrap();
+    assert_eq!(second.policy_version, 1, "the engine got the new weights");
+    assert_eq!(read("rollouts/evaluation_000000.jsonl").lines().count(), 2);
+    assert!(read("config.json").contains("\"max_prompt_tokens\": 148"));
+    assert!(RunDirectory::create(&path).is_err());
+}
