@@ -12,11 +12,15 @@ use clap::Parser;
 mod data_format;
 mod forward;
 mod golden;
+mod greedy;
 mod losses;
+mod model_rewards;
 mod report;
+mod smollm2;
 mod spans;
 mod tokenizer;
 mod rewards;
+mod training;
 
 /// Checks Didact against golden values that other implementations made.
 #[derive(Debug, Parser)]
@@ -39,7 +43,9 @@ fn main() -> ExitCode {
     tokenizer::run(&arguments.fixtures, &mut report);
     data_format::run(&arguments.fixtures, &mut report);
     spans::run(&arguments.fixtures, &mut report);
-    let _ = &arguments;
-    let _ = report::worst_difference;
+    training::run(&arguments.fixtures, &mut report);
+    greedy::run(&arguments.fixtures, &mut report);
+    model_rewards::run(&arguments.fixtures, &mut report);
+    smollm2::run(&arguments.fixtures, arguments.smollm2.as_deref(), &mut report);
     if report.close() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
