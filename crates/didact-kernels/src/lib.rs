@@ -12,6 +12,10 @@
 //! | [`rms_norm`] | root-mean-square normalisation |
 //! | [`rotary`] | rotary position embedding |
 //! | [`gated`] | SwiGLU and GeGLU |
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}
+
 mod attention;
 mod backend;
 #[cfg(feature = "cube")]
