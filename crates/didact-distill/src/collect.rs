@@ -20,13 +20,21 @@ pub struct CollectConfig {
     pub samples: usize,
     /// Only the first so many problems; without it, all.
     pub problems: Option<usize>,
+    /// Whether an explanation without its end tag may be kept: a student that learns from it learns a thought
+    /// that breaks off. Default false.
+    pub keep_unclosed: bool,
     /// Seeds the draws. Default 42.
     pub seed: u64,
 }
 
 impl Default for CollectConfig {
     fn default() -> Self {
-        Self { samples: 1, problems: None, seed: 42 }
+        Self {
+            samples: 1,
+            problems: None,
+            keep_unclosed: false,
+            seed: 42,
+        }
     }
 }
 
@@ -63,8 +71,7 @@ const STREAM: u64 = u64::MAX - 1;
 
 /// Samples explanations of `problems`, and keeps the closed one with the best reward of each.
 ///
-/// A problem whose explanations are all cut off or without their end tag is left out: a student that learns
-/// from them would learn not to end its thought.
+/// A problem without a closed explanation is left out, unless `keep_unclosed`.
 ///
 /// # Errors
 /// What an engine, the reward or the observer refuses; `samples` of 0.
@@ -103,14 +110,16 @@ pub fn collect(
         score(models, task, problems, &mut groups, 0, None)?;
         for group in &groups {
             let problem = &problems[group.problem].problem;
-            match best(group) {
-                Some((sample, reward, terms)) => collected.explanations.push(CollectedExplanation {
-                    problem: problem.clone(),
-                    explanation: sample.explained.text.clone(),
-                    tokens: sample.completion.ids.len(),
-                    reward,
-                    terms: terms.to_vec(),
-                }),
+            match best(group, config.keep_unclosed) {
+                Some((sample, reward, terms)) => {
+                    collected.explanations.push(CollectedExplanation {
+                        problem: problem.clone(),
+                        explanation: sample.explained.text.clone(),
+                        tokens: sample.completion.ids.len(),
+                        reward,
+                        terms: terms.to_vec(),
+                    })
+                }
                 None => collected.left_out.push(problem.id.clone()),
             }
         }
@@ -118,16 +127,18 @@ pub fn collect(
     Ok(collected)
 }
 
-/// The closed sample with the best reward; the first of several.
-fn best(group: &Group) -> Option<(&Sample, f64, &[NamedValue])> {
+/// The usable sample with the best reward; the first of several.
+fn best(group: &Group, keep_unclosed: bool) -> Option<(&Sample, f64, &[NamedValue])> {
     let mut best: Option<(&Sample, f64, &[NamedValue])> = None;
     for sample in &group.samples {
-        let Some(Outcome::Scored { reward, terms }) = &sample.outcome else { continue };
-        let usable = sample.explained.closed && !sample.explained.text.trim().is_empty();
+        let Some(Outcome::Scored { reward, terms }) = &sample.outcome else {
+            continue;
+        };
+        let closed = sample.explained.closed || keep_unclosed;
+        let usable = closed && !sample.explained.text.trim().is_empty();
         if usable && best.is_none_or(|(_, other, _)| *reward > other) {
             best = Some((sample, *reward, terms));
         }
     }
     best
 }
-

@@ -1,7 +1,4 @@
-//! The pipeline around reinforcement-learned teachers.
-//!
-//! Owns what happens before and after a teacher's RL: warming it up, collecting its explanations, distilling
-//! students from them and evaluating those on held-out problems. Training itself is `didact-rl`'s.
+#![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
 pub mod collect;

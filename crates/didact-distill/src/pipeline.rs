@@ -16,12 +16,12 @@ use std::time::Instant;
 
 use didact_core::{Problem, TokenBytes};
 use didact_data::SupervisedExample;
-use didact_engine::{EngineConfig, LocalEngine};
+use didact_engine::LocalEngine;
 use didact_models::Decoder;
+use didact_rl::rollout::RolloutModels;
 use didact_rl::{
     Evaluation, FineTuneConfig, Metrics, MetricsKind, MetricsRecord, Observer, PreparedProblem,
-    RolloutModels, RunDirectory, TeacherConfig, TeacherModels, TeacherTask, TeacherTrainer,
-    fine_tune,
+    RunDirectory, TeacherConfig, TeacherModels, TeacherTask, TeacherTrainer, fine_tune,
 };
 use serde::{Deserialize, Serialize};
 
@@ -64,8 +64,6 @@ pub struct PipelineConfig {
     pub distillation: FineTuneConfig,
     /// How students are evaluated.
     pub student: StudentEvaluationConfig,
-    /// How models are run outside training.
-    pub engine: EngineConfig,
 }
 
 /// A teacher's held-out figures before and after RL.
@@ -138,7 +136,13 @@ pub fn run(
 ) -> Result<PipelineResults> {
     let begin = Instant::now();
     directory.write_json("pipeline.json", config)?;
-    let mut stage = Stages { task, config, directory, observer, verify };
+    let mut stage = Stages {
+        task,
+        config,
+        directory,
+        observer,
+        verify,
+    };
 
     let teacher = stage.warm_up(models.teacher)?;
     let before = teacher.clone();
@@ -147,29 +151,47 @@ pub fn run(
     let explanations_after = stage.collect("after", &after, &models.student)?;
     drop(before);
     after.save_folder(stage.directory.path().join("teacher"))?;
-    stage.task.teacher.tokenizer.save_folder(stage.directory.path().join("teacher"))?;
+    stage
+        .task
+        .teacher
+        .tokenizer
+        .save_folder(stage.directory.path().join("teacher"))?;
     let teacher_weights = weights_hash(&after);
     drop(after);
 
     let mut evaluations = vec![stage.evaluate(STUDENTS[0], &models.student)?];
     let mut weights = vec![weights_hash(&models.student)];
-    for (name, collected) in
-        [(STUDENTS[1], &explanations_before), (STUDENTS[2], &explanations_after)]
-    {
+    for (name, collected) in [
+        (STUDENTS[1], &explanations_before),
+        (STUDENTS[2], &explanations_after),
+    ] {
         let student = stage.distill(name, models.student.clone(), collected)?;
         evaluations.push(stage.evaluate(name, &student)?);
         weights.push(weights_hash(&student));
         if name == STUDENTS[2] {
             student.save_folder(stage.directory.path().join("student"))?;
-            stage.task.teacher.tokenizer.save_folder(stage.directory.path().join("student"))?;
+            stage
+                .task
+                .teacher
+                .tokenizer
+                .save_folder(stage.directory.path().join("student"))?;
         }
     }
 
-    let log_probs: Vec<Vec<Option<f64>>> =
-        evaluations.iter().map(StudentEvaluation::solution_log_probs).collect();
-    let counts = [0, explanations_before.explanations.len(), explanations_after.explanations.len()];
-    let students = evaluations.iter().zip(weights).enumerate().map(|(i, (evaluation, weights))| {
-        StudentResults {
+    let log_probs: Vec<Vec<Option<f64>>> = evaluations
+        .iter()
+        .map(StudentEvaluation::solution_log_probs)
+        .collect();
+    let counts = [
+        0,
+        explanations_before.explanations.len(),
+        explanations_after.explanations.len(),
+    ];
+    let students = evaluations
+        .iter()
+        .zip(weights)
+        .enumerate()
+        .map(|(i, (evaluation, weights))| StudentResults {
             name: STUDENTS[i].to_owned(),
             explanations: counts[i],
             solution_log_prob: evaluation.solution_log_prob(),
@@ -177,8 +199,7 @@ pub fn run(
             closed: evaluation.closed(),
             accuracy: evaluation.accuracy(),
             weights,
-        }
-    });
+        });
     let results = PipelineResults {
         teacher: teacher_results,
         teacher_weights,
@@ -201,14 +222,21 @@ struct Stages<'a> {
 
 impl Stages<'_> {
     fn warm_up(&mut self, teacher: Decoder) -> Result<Decoder> {
-        let Some(config) = &self.config.warm_up else { return Ok(teacher) };
-        let TeacherTask { tokenizer, format, .. } = &self.task.teacher;
+        let Some(config) = &self.config.warm_up else {
+            return Ok(teacher);
+        };
+        let TeacherTask {
+            tokenizer, format, ..
+        } = &self.task.teacher;
         let examples: Vec<SupervisedExample> = self
             .task
             .train
             .iter()
             .map(|problem| {
-                let trace = problem.reasoning_trace.as_ref().unwrap_or(&problem.solution);
+                let trace = problem
+                    .reasoning_trace
+                    .as_ref()
+                    .unwrap_or(&problem.solution);
                 format.teacher_example(tokenizer, problem, trace)
             })
             .collect::<Result<_, _>>()?;
@@ -217,8 +245,15 @@ impl Stages<'_> {
     }
 
     fn teach(&mut self, teacher: Decoder, student: &Decoder) -> Result<(Decoder, TeacherResults)> {
-        let models = TeacherModels { policy: teacher, student: student.clone() };
-        let Task { teacher: task, train, held_out } = self.task;
+        let models = TeacherModels {
+            policy: teacher,
+            student: student.clone(),
+        };
+        let Task {
+            teacher: task,
+            train,
+            held_out,
+        } = self.task;
         let mut trainer =
             TeacherTrainer::new(models, task.clone(), train, held_out, &self.config.teacher)?;
         let mut observers = (&mut *self.directory, &mut *self.observer);
@@ -245,7 +280,8 @@ impl Stages<'_> {
 
     fn engine(&self, decoder: &Decoder) -> LocalEngine {
         let token_bytes: Arc<dyn TokenBytes> = self.task.teacher.tokenizer.clone();
-        LocalEngine::new(decoder.clone(), self.config.engine.clone()).with_token_bytes(token_bytes)
+        LocalEngine::new(decoder.clone(), self.config.teacher.engine.clone())
+            .with_token_bytes(token_bytes)
     }
 
     fn prepare(&self, problems: &[Problem], decoder: &Decoder) -> Result<Vec<PreparedProblem>> {
@@ -259,7 +295,11 @@ impl Stages<'_> {
         let context = teacher.config().max_position_embeddings;
         let eos: Vec<_> = self.task.teacher.tokenizer.eos().into_iter().collect();
         let end_tag = &self.task.teacher.format.teacher.explanation.end;
-        let sampling = self.config.teacher.resolve(context, &eos, end_tag)?.sampling;
+        let sampling = self
+            .config
+            .teacher
+            .resolve(context, &eos, end_tag)?
+            .sampling;
         let (mut policy, mut reference) = (self.engine(teacher), self.engine(teacher));
         let mut student = self.engine(student);
         let mut models = RolloutModels {
@@ -278,8 +318,10 @@ impl Stages<'_> {
             &stage,
             self.observer,
         )?;
-        self.directory
-            .write_json_lines(&format!("explanations_{when}.jsonl"), &collected.explanations)?;
+        self.directory.write_json_lines(
+            &format!("explanations_{when}.jsonl"),
+            &collected.explanations,
+        )?;
         let mut metrics = Metrics::new();
         let count = collected.explanations.len();
         metrics.set("explanations", count as f64);
@@ -303,12 +345,15 @@ impl Stages<'_> {
         if collected.explanations.is_empty() {
             return Err(Error::Stage {
                 stage: config.stage,
-                problem: "no explanation was collected: none was closed; allow more tokens or warm the \
+                problem:
+                    "no explanation was collected: none was closed; allow more tokens or warm the \
                           teacher up longer"
-                    .to_owned(),
+                        .to_owned(),
             });
         }
-        let TeacherTask { tokenizer, format, .. } = &self.task.teacher;
+        let TeacherTask {
+            tokenizer, format, ..
+        } = &self.task.teacher;
         let examples: Vec<SupervisedExample> = collected
             .explanations
             .iter()
@@ -329,7 +374,8 @@ impl Stages<'_> {
             &self.config.student,
             self.verify,
         )?;
-        self.directory.write_json_lines(&format!("student_{name}.jsonl"), &evaluation.records)?;
+        self.directory
+            .write_json_lines(&format!("student_{name}.jsonl"), &evaluation.records)?;
         let mut metrics = Metrics::new();
         if let Some(interval) = evaluation.solution_log_prob() {
             metrics.set("solution_log_prob", interval.mean);
@@ -346,18 +392,26 @@ impl Stages<'_> {
     fn summarise(&mut self, results: &PipelineResults) -> Result<()> {
         let mut metrics = Metrics::new();
         let mut set = |name: &str, interval: Option<Interval>| {
-            let Some(interval) = interval.filter(|i| i.low.is_finite()) else { return };
+            let Some(interval) = interval.filter(|i| i.low.is_finite()) else {
+                return;
+            };
             metrics.set(format!("{name}/mean"), interval.mean);
             metrics.set(format!("{name}/low"), interval.low);
             metrics.set(format!("{name}/high"), interval.high);
         };
-        set("teacher/reward_difference", results.teacher.reward_difference);
+        set(
+            "teacher/reward_difference",
+            results.teacher.reward_difference,
+        );
         set(
             "teacher/reward_without_penalty_difference",
             results.teacher.reward_without_penalty_difference,
         );
         for student in &results.students {
-            set(&format!("{}/solution_log_prob", student.name), student.solution_log_prob);
+            set(
+                &format!("{}/solution_log_prob", student.name),
+                student.solution_log_prob,
+            );
             set(&format!("{}/accuracy", student.name), student.accuracy);
         }
         set("student_difference", results.student_difference);
@@ -366,8 +420,12 @@ impl Stages<'_> {
     }
 
     fn record(&mut self, stage: &str, step: u64, metrics: Metrics) -> Result<()> {
-        let record =
-            MetricsRecord { stage: stage.to_owned(), kind: MetricsKind::Summary, step, metrics };
+        let record = MetricsRecord {
+            stage: stage.to_owned(),
+            kind: MetricsKind::Summary,
+            step,
+            metrics,
+        };
         self.directory.append_metrics(&record)?;
         Ok(self.observer.on_metrics(&record)?)
     }

@@ -36,14 +36,22 @@ impl Interval {
             let variance = values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / (n - 1.0);
             student_t_975(count - 1) * (variance / n).sqrt()
         };
-        Some(Self { mean, low: mean - half, high: mean + half, count })
+        Some(Self {
+            mean,
+            low: mean - half,
+            high: mean + half,
+            count,
+        })
     }
 
     /// The mean of `after − before`, pair by pair; pairs in which either is missing are left out.
     #[must_use]
     pub fn of_differences(before: &[Option<f64>], after: &[Option<f64>]) -> Option<Self> {
-        let differences: Vec<f64> =
-            before.iter().zip(after).filter_map(|(b, a)| Some((*a)? - (*b)?)).collect();
+        let differences: Vec<f64> = before
+            .iter()
+            .zip(after)
+            .filter_map(|(b, a)| Some((*a)? - (*b)?))
+            .collect();
         Self::of(&differences)
     }
 }
@@ -51,7 +59,11 @@ impl Interval {
 impl std::fmt::Display for Interval {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let digits = f.precision().unwrap_or(3);
-        write!(f, "{:.digits$} [{:.digits$}, {:.digits$}]", self.mean, self.low, self.high)
+        write!(
+            f,
+            "{:.digits$} [{:.digits$}, {:.digits$}]",
+            self.mean, self.low, self.high
+        )
     }
 }
 
@@ -69,8 +81,7 @@ fn student_t_975(degrees: usize) -> f64 {
             let v = degrees as f64;
             let g1 = (Z.powi(3) + Z) / 4.0;
             let g2 = (5.0 * Z.powi(5) + 16.0 * Z.powi(3) + 3.0 * Z) / 96.0;
-            let g3 =
-                (3.0 * Z.powi(7) + 19.0 * Z.powi(5) + 17.0 * Z.powi(3) - 15.0 * Z) / 384.0;
+            let g3 = (3.0 * Z.powi(7) + 19.0 * Z.powi(5) + 17.0 * Z.powi(3) - 15.0 * Z) / 384.0;
             Z + g1 / v + g2 / v.powi(2) + g3 / v.powi(3)
         }
     }
@@ -82,11 +93,17 @@ mod tests {
 
     #[test]
     fn quantiles_agree_with_the_tables() {
-        for (degrees, expected, tolerance) in
-            [(3, 3.182_446, 0.02), (5, 2.570_582, 0.002), (10, 2.228_139, 2e-4), (63, 1.998_341, 1e-5)]
-        {
+        for (degrees, expected, tolerance) in [
+            (3, 3.182_446, 0.02),
+            (5, 2.570_582, 0.002),
+            (10, 2.228_139, 2e-4),
+            (63, 1.998_341, 1e-5),
+        ] {
             let found = student_t_975(degrees);
-            assert!((found / expected - 1.0_f64).abs() < tolerance, "{degrees}: {found}");
+            assert!(
+                (found / expected - 1.0_f64).abs() < tolerance,
+                "{degrees}: {found}"
+            );
         }
     }
 

@@ -26,7 +26,12 @@ pub struct StudentEvaluationConfig {
 
 impl Default for StudentEvaluationConfig {
     fn default() -> Self {
-        Self { temperature: 0.0, max_completion_tokens: 512, answers: false, seed: 42 }
+        Self {
+            temperature: 0.0,
+            max_completion_tokens: 512,
+            answers: false,
+            seed: 42,
+        }
     }
 }
 
@@ -79,15 +84,23 @@ impl StudentEvaluation {
     /// The mean of [`solution_log_probs`](Self::solution_log_probs) over the problems that have one.
     #[must_use]
     pub fn solution_log_prob(&self) -> Option<Interval> {
-        let values: Vec<f64> = self.records.iter().filter_map(|r| r.solution_log_prob).collect();
+        let values: Vec<f64> = self
+            .records
+            .iter()
+            .filter_map(|r| r.solution_log_prob)
+            .collect();
         Interval::of(&values)
     }
 
     /// The fraction of right answers, where answers were wanted.
     #[must_use]
     pub fn accuracy(&self) -> Option<Interval> {
-        let values: Vec<f64> =
-            self.records.iter().filter_map(|r| r.correct).map(|c| f64::from(u8::from(c))).collect();
+        let values: Vec<f64> = self
+            .records
+            .iter()
+            .filter_map(|r| r.correct)
+            .map(|c| f64::from(u8::from(c)))
+            .collect();
         Interval::of(&values)
     }
 
@@ -134,24 +147,32 @@ pub fn evaluate_student(
     }
     let mut solution_log_probs = vec![None; answers.len()];
     for (owner, spans) in owners.into_iter().zip(student.score(&requests)?) {
-        let values: Vec<f64> =
-            spans.iter().flat_map(|s| s.values()).map(|&v| f64::from(v)).collect();
+        let values: Vec<f64> = spans
+            .iter()
+            .flat_map(|s| s.values())
+            .map(|&v| f64::from(v))
+            .collect();
         solution_log_probs[owner] = Some(values.iter().sum::<f64>() / values.len() as f64);
     }
     let records = problems.iter().zip(answers).zip(solution_log_probs);
     Ok(StudentEvaluation {
         records: records
-            .map(|((PreparedProblem { problem, .. }, answer), solution_log_prob)| StudentRecord {
-                problem: problem.id.clone(),
-                closed: answer.closed,
-                solution_log_prob,
-                expected: problem.answer.clone(),
-                correct: verify.map(|v| {
-                    answer.solution.as_deref().is_some_and(|found| v.verify(problem, found))
-                }),
-                answer: answer.solution,
-                thought: answer.thought,
-            })
+            .map(
+                |((PreparedProblem { problem, .. }, answer), solution_log_prob)| StudentRecord {
+                    problem: problem.id.clone(),
+                    closed: answer.closed,
+                    solution_log_prob,
+                    expected: problem.answer.clone(),
+                    correct: verify.map(|v| {
+                        answer
+                            .solution
+                            .as_deref()
+                            .is_some_and(|found| v.verify(problem, found))
+                    }),
+                    answer: answer.solution,
+                    thought: answer.thought,
+                },
+            )
             .collect(),
     })
 }
@@ -165,14 +186,22 @@ fn think(
     let mut sampling = Sampling::new(config.temperature, config.max_completion_tokens)
         .with_stop_tokens(task.tokenizer.eos().into_iter().collect::<Vec<_>>());
     let format = &task.format;
-    let last =
-        if config.answers { &format.solution.end } else { &format.student.thought.end };
+    let last = if config.answers {
+        &format.solution.end
+    } else {
+        &format.student.thought.end
+    };
     sampling.stop_strings.push(last.clone());
     let request = |(index, problem): (usize, &PreparedProblem)| GenerateRequest {
         prompt: problem.prompt.student_prefix.clone(),
         sampling: sampling.clone(),
-        stream: StreamKey { run_seed: config.seed, step: 0, problem: index as u64, sample: 0 }
-            .stream(),
+        stream: StreamKey {
+            run_seed: config.seed,
+            step: 0,
+            problem: index as u64,
+            sample: 0,
+        }
+        .stream(),
     };
     let requests: Vec<GenerateRequest> = problems.iter().enumerate().map(request).collect();
     let completions = student.generate(&requests)?;

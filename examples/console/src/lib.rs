@@ -13,7 +13,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 const SHOWN: [(&str, &str); 10] = [
     ("loss", "loss"),
     ("reward", "reward"),
-    ("reward/solution", "solution"),
+    ("reward/solution_log_prob", "solution"),
     ("reward/kl", "divergence"),
     ("missing_tag_ratio", "unclosed"),
     ("completions/mean_length", "tokens"),
@@ -36,15 +36,18 @@ impl Console {
     pub fn new() -> Self {
         let bar = std::io::stderr().is_terminal().then(|| {
             let bar = ProgressBar::new(0);
-            if let Ok(style) =
-                ProgressStyle::with_template("{elapsed_precise} {prefix:12} {wide_bar} {pos}/{len} {msg}")
-            {
+            if let Ok(style) = ProgressStyle::with_template(
+                "{elapsed_precise} {prefix:12} {wide_bar} {pos}/{len} {msg}",
+            ) {
                 bar.set_style(style);
             }
             bar.enable_steady_tick(Duration::from_millis(250));
             bar
         });
-        Self { started: Instant::now(), bar }
+        Self {
+            started: Instant::now(),
+            bar,
+        }
     }
 
     /// Prints a line above the bar.
@@ -58,7 +61,11 @@ impl Console {
     /// Prints the heading of a part of the run, with the time since the start.
     pub fn heading(&self, text: &str) {
         let seconds = self.started.elapsed().as_secs();
-        self.line(&format!("\n[{:02}:{:02}] {text}", seconds / 60, seconds % 60));
+        self.line(&format!(
+            "\n[{:02}:{:02}] {text}",
+            seconds / 60,
+            seconds % 60
+        ));
     }
 }
 
@@ -96,7 +103,12 @@ impl Observer for Console {
         let figures: Vec<String> = SHOWN
             .iter()
             .filter_map(|(name, word)| {
-                record.metrics.get(name).map(|value| format!("{word} {value:.3}"))
+                let held_out = format!("eval/{name}");
+                let value = record
+                    .metrics
+                    .get(name)
+                    .or_else(|| record.metrics.get(&held_out));
+                value.map(|value| format!("{word} {value:.3}"))
             })
             .collect();
         let kind = match record.kind {
@@ -104,7 +116,12 @@ impl Observer for Console {
             MetricsKind::Evaluation => "held-out, step",
             MetricsKind::Summary => "after step",
         };
-        self.line(&format!("{:12} {kind} {:3}  {}", record.stage, record.step, figures.join("  ")));
+        self.line(&format!(
+            "{:12} {kind} {:3}  {}",
+            record.stage,
+            record.step,
+            figures.join("  ")
+        ));
         Ok(())
     }
 }

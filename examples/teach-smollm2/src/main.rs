@@ -1,2 +1,82 @@
-//! Teach.
-fn main() {}
+//! Trains SmolLM2-135M-Instruct as a teacher and distills students from it: the whole loop on real weights.
+//!
+//! Owns the command line and the sizes that suit two CPU cores; the loop itself is `didact::distill::pipeline`.
+#![forbid(unsafe_code)]
+
+mod options;
+mod report;
+mod source;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::Parser;
+use didact::Device;
+use didact::data::{PromptFormat, read_problems};
+use didact::distill::pipeline::{Models, Task, run};
+use didact::reward::rlt;
+use didact::rl::{RunDirectory, TeacherTask};
+use example_console::Console;
+
+use crate::options::Options;
+
+// Training makes and drops large temporaries at every step; this allocator keeps their pages.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
+
+fn main() -> ExitCode {
+    match teach(&Options::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn teach(options: &Options) -> Result<()> {
+    let mut console = Console::new();
+    let config = options.pipeline();
+    let mut train = match &options.data {
+        Some(path) => read_problems(path)?,
+        None => source::shipped_train()?,
+    };
+    let mut held_out = match &options.held_out {
+        Some(path) => read_problems(path)?,
+        None => source::shipped_held_out()?,
+    };
+    train.truncate(options.train_problems());
+    held_out.truncate(options.held_out_problems());
+
+    let mut directory = RunDirectory::create(options.out())?;
+    console.heading("model");
+    let (model, tokenizer) = source::load(options.model.as_deref(), &Device::flex().autodiff())?;
+    console.line(&format!(
+        "{} problems to train on, {} held out; run directory {}",
+        train.len(),
+        held_out.len(),
+        directory.path().display()
+    ));
+
+    let task = Task {
+        teacher: TeacherTask {
+            tokenizer: Arc::new(tokenizer),
+            format: PromptFormat::think(),
+            reward: Arc::new(rlt().resolve()?),
+        },
+        train,
+        held_out,
+    };
+    let models = Models {
+        teacher: model.clone(),
+        student: model,
+    };
+    console.heading("warm-up, teacher RL, explanations, students");
+    let results = run(&task, models, &config, &mut directory, &mut console, None)?;
+    console.heading("results");
+    console.line(&report::table(&results));
+    console.line(&format!("everything is in {}", directory.path().display()));
+    Ok(())
+}

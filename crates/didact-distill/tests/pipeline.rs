@@ -1,0 +1,184 @@
+//! The whole pipeline on a tiny decoder: every file is there, and the same seed gives the same run.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use burn::tensor::Device;
+use didact_core::Problem;
+use didact_data::{PromptFormat, Tokenizer};
+use didact_distill::pipeline::{Models, STUDENTS, Task, run};
+use didact_distill::student::StudentEvaluationConfig;
+use didact_distill::{CollectConfig, PipelineConfig, PipelineResults};
+use didact_models::{Decoder, DecoderConfig};
+use didact_reward::rlt;
+use didact_rl::{FineTuneConfig, MetricsRecord, RunDirectory, TeacherConfig, TeacherTask};
+
+const CONFIG: &str = r#"{
+    "model_type": "llama", "architectures": ["LlamaForCausalLM"], "vocab_size": 2048, "hidden_size": 32,
+    "intermediate_size": 48, "num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 1,
+    "hidden_act": "silu", "max_position_embeddings": 512, "rms_norm_eps": 1e-5, "rope_theta": 10000.0,
+    "tie_word_embeddings": true, "bos_token_id": 1, "eos_token_id": 2
+}"#;
+
+fn problem(id: usize) -> Problem {
+    Problem {
+        id: format!("p{id}"),
+        question: format!("What is {id} + {id}?"),
+        solution: format!("{id} + {id} = {}", 2 * id),
+        answer: Some((2 * id).to_string()),
+        reasoning_trace: None,
+        domain: None,
+    }
+}
+
+fn run_once(out: &Path, seed: u64) -> PipelineResults {
+    let folder =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../didact-data/tests/tokenizers/small");
+    let tokenizer = Tokenizer::from_folder(folder).expect("the test tokenizer");
+    let task = Task {
+        teacher: TeacherTask {
+            tokenizer: Arc::new(tokenizer),
+            format: PromptFormat::think(),
+            reward: Arc::new(rlt().resolve().expect("the published reward")),
+        },
+        train: (1..5).map(problem).collect(),
+        held_out: (5..8).map(problem).collect(),
+    };
+    let config = DecoderConfig::from_json("test", CONFIG).expect("a small configuration");
+    let decoder = Decoder::init(&config, 7, &Device::flex().autodiff());
+    let fine_tune = FineTuneConfig {
+        seed,
+        epochs: 1,
+        batch_size: 2,
+        learning_rate: 1e-3,
+        ..FineTuneConfig::published_distillation()
+    };
+    let pipeline = PipelineConfig {
+        warm_up: Some(fine_tune.clone()),
+        teacher: TeacherConfig {
+            seed,
+            steps: 2,
+            problems_per_step: 2,
+            group_size: 2,
+            max_completion_tokens: 6,
+            learning_rate: 1e-3,
+            ..TeacherConfig::published()
+        },
+        collect: CollectConfig {
+            keep_unclosed: true,
+            seed,
+            ..CollectConfig::default()
+        },
+        distillation: fine_tune,
+        student: StudentEvaluationConfig {
+            max_completion_tokens: 6,
+            answers: true,
+            seed,
+            ..StudentEvaluationConfig::default()
+        },
+        ..PipelineConfig::default()
+    };
+    let models = Models {
+        teacher: decoder.clone(),
+        student: decoder,
+    };
+    let mut directory = RunDirectory::create(out).expect("a new run directory");
+    let verify = |problem: &Problem, answer: &str| problem.answer.as_deref() == Some(answer);
+    run(
+        &task,
+        models,
+        &pipeline,
+        &mut directory,
+        &mut (),
+        Some(&verify),
+    )
+    .expect("a whole run")
+}
+
+/// The lines of `metrics.jsonl` without what depends on the machine.
+fn metrics(run: &Path) -> Vec<(String, u64, Vec<(String, f64)>)> {
+    let text = fs::read_to_string(run.join("metrics.jsonl")).expect("metrics");
+    let line = |line: &str| {
+        let record: MetricsRecord = serde_json::from_str(line).expect("a line of metrics");
+        let numbers = record.metrics.reproducible();
+        let numbers = numbers
+            .iter()
+            .map(|(name, value)| (name.to_owned(), value))
+            .collect();
+        (record.stage, record.step, numbers)
+    };
+    text.lines().map(line).collect()
+}
+
+/// The rollout files, in the order of their names.
+fn rollouts(run: &Path) -> Vec<String> {
+    let mut files: Vec<_> = fs::read_dir(run.join("rollouts"))
+        .expect("rollouts")
+        .map(|entry| entry.expect("an entry").path())
+        .collect();
+    files.sort();
+    files
+        .iter()
+        .map(|path| fs::read_to_string(path).expect("a rollout file"))
+        .collect()
+}
+
+#[test]
+fn one_seed_gives_one_run() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let (first, second) = (folder.path().join("first"), folder.path().join("second"));
+    let (a, b) = (run_once(&first, 1), run_once(&second, 1));
+    assert_eq!(metrics(&first), metrics(&second));
+    assert_eq!(rollouts(&first), rollouts(&second));
+    assert_eq!(a.teacher_weights, b.teacher_weights);
+    let hashes = |r: &PipelineResults| {
+        r.students
+            .iter()
+            .map(|s| s.weights.clone())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(hashes(&a), hashes(&b));
+    let other = run_once(&folder.path().join("other"), 2);
+    assert_ne!(a.teacher_weights, other.teacher_weights);
+}
+
+#[test]
+fn everything_is_in_the_run_directory() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let out = folder.path().join("run");
+    let results = run_once(&out, 3);
+    for file in [
+        "config.json",
+        "pipeline.json",
+        "metrics.jsonl",
+        "results.json",
+        "rollouts/step_000001.jsonl",
+        "rollouts/evaluation_000000.jsonl",
+        "explanations_before.jsonl",
+        "explanations_after.jsonl",
+        "student_of_trained_teacher.jsonl",
+        "teacher/model.safetensors",
+        "teacher/config.json",
+        "teacher/tokenizer.json",
+        "student/model.safetensors",
+    ] {
+        assert!(out.join(file).is_file(), "{file} is missing");
+    }
+    let text = fs::read_to_string(out.join("results.json")).expect("results");
+    assert_eq!(
+        serde_json::from_str::<PipelineResults>(&text).expect("results"),
+        results
+    );
+    assert_eq!(results.students.len(), STUDENTS.len());
+    assert_eq!(results.students[0].difference.map(|d| d.mean), Some(0.0));
+    assert!(results.students.iter().all(|s| s.accuracy.is_some()));
+    assert_ne!(results.students[0].weights, results.students[2].weights);
+
+    let device = Device::flex();
+    let saved = Decoder::load_folder(out.join("teacher"), &device).expect("the saved teacher");
+    assert_eq!(
+        didact_distill::weights_hash(&saved),
+        results.teacher_weights
+    );
+}

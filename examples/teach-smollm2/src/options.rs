@@ -1,0 +1,130 @@
+//! The command line, and what it means for each stage.
+
+use std::path::PathBuf;
+
+use clap::Parser;
+use didact::distill::student::StudentEvaluationConfig;
+use didact::distill::{CollectConfig, PipelineConfig};
+use didact::rl::{FineTuneConfig, TeacherConfig};
+
+/// Trains SmolLM2-135M-Instruct as a teacher on grade-school problems and distills a student from it.
+///
+/// Without arguments it obtains the model, takes the problems that it ships, and runs the whole loop.
+#[derive(Debug, Parser)]
+pub(crate) struct Options {
+    /// A model: a folder with config.json, weights and tokenizer.json, or a GGUF file, or (built with feature `hub`)
+    /// a hub id. Without it, SmolLM2-135M-Instruct, downloaded to models/ once.
+    #[arg(long)]
+    pub(crate) model: Option<String>,
+    /// Problems to train on, as JSON lines with question and solution.
+    #[arg(long)]
+    pub(crate) data: Option<PathBuf>,
+    /// Problems to evaluate on, in the same form.
+    #[arg(long)]
+    pub(crate) held_out: Option<PathBuf>,
+    /// The run directory, which must not exist yet. Default: runs/teach-smollm2-SEED.
+    #[arg(long)]
+    out: Option<PathBuf>,
+    /// Seeds the order of problems and every draw.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Updates of the warm-up; 0 leaves it out.
+    #[arg(long, default_value_t = 8)]
+    warm_up_steps: u64,
+    /// Steps of teacher RL.
+    #[arg(long, default_value_t = 10)]
+    steps: u64,
+    /// Problems of each RL step.
+    #[arg(long, default_value_t = 4)]
+    problems_per_step: usize,
+    /// Explanations sampled of each problem.
+    #[arg(long, default_value_t = 4)]
+    group_size: usize,
+    /// The longest explanation, in tokens.
+    #[arg(long, default_value_t = 64)]
+    explanation_tokens: usize,
+    /// Problems that the teachers explain for the students.
+    #[arg(long, default_value_t = 64)]
+    explained_problems: usize,
+    /// Passes of a student over its explanations.
+    #[arg(long, default_value_t = 1)]
+    epochs: u64,
+    /// Held-out problems looked at.
+    #[arg(long, default_value_t = 64)]
+    held_out_problems: usize,
+    /// Sizes so small that the run proves only that every stage works.
+    #[arg(long)]
+    smoke: bool,
+}
+
+impl Options {
+    pub(crate) fn out(&self) -> PathBuf {
+        self.out
+            .clone()
+            .unwrap_or_else(|| format!("runs/teach-smollm2-{}", self.seed).into())
+    }
+
+    pub(crate) fn train_problems(&self) -> usize {
+        if self.smoke { 4 } else { usize::MAX }
+    }
+
+    pub(crate) fn held_out_problems(&self) -> usize {
+        if self.smoke {
+            2
+        } else {
+            self.held_out_problems
+        }
+    }
+
+    pub(crate) fn pipeline(&self) -> PipelineConfig {
+        let small = self.smoke;
+        let fine_tune = FineTuneConfig {
+            seed: self.seed,
+            batch_size: if small { 2 } else { 8 },
+            learning_rate: 2e-5,
+            warmup_ratio: 0.1,
+            micro_batch_tokens: 1024,
+            ..FineTuneConfig::published_distillation()
+        };
+        let warm_up_steps = if small {
+            self.warm_up_steps.min(1)
+        } else {
+            self.warm_up_steps
+        };
+        PipelineConfig {
+            warm_up: (warm_up_steps > 0).then(|| FineTuneConfig {
+                stage: "warmup".to_owned(),
+                epochs: warm_up_steps,
+                max_steps: Some(warm_up_steps),
+                ..fine_tune.clone()
+            }),
+            teacher: TeacherConfig {
+                seed: self.seed,
+                steps: if small { 1 } else { self.steps },
+                problems_per_step: if small { 1 } else { self.problems_per_step },
+                group_size: if small { 2 } else { self.group_size },
+                max_completion_tokens: if small { 8 } else { self.explanation_tokens },
+                stop_at_end_tag: true,
+                learning_rate: 1e-5,
+                micro_batch_tokens: 1024,
+                ..TeacherConfig::published()
+            },
+            collect: CollectConfig {
+                problems: Some(if small { 2 } else { self.explained_problems }),
+                keep_unclosed: small,
+                seed: self.seed,
+                ..CollectConfig::default()
+            },
+            distillation: FineTuneConfig {
+                epochs: if small { 1 } else { self.epochs },
+                ..fine_tune
+            },
+            student: StudentEvaluationConfig {
+                max_completion_tokens: if small { 8 } else { self.explanation_tokens },
+                seed: self.seed,
+                ..StudentEvaluationConfig::default()
+            },
+            ..PipelineConfig::default()
+        }
+    }
+}
