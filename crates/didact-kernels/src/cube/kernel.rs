@@ -59,7 +59,7 @@ pub(super) fn forward<I: Int>(
     let from = usize::cast_from(rows[row]) * width;
     let target = usize::cast_from(targets[row]);
 
-    let mut max = LEAST;
+    let mut max = f32::new(LEAST);
     let mut sum = 0.0f32;
     let mut weighted = 0.0f32;
     let mut target_logit = 0.0f32;
