@@ -16,6 +16,7 @@
 //! | [`reference_policy`] | the model that the policy is kept close to |
 //! | [`evaluation`] | figures of held-out problems |
 //! | [`run_directory`], [`metrics`], [`observer`] | the records of a run |
+#![doc = concat!("\n\n", include_str!("../README.md"))]
 #![forbid(unsafe_code)]
 
 pub mod adamw;
