@@ -343,12 +343,15 @@ impl<'a, C: KeyValueCache> Generation<'a, C> {
         Ok(())
     }
 
-    /// The logits of every row of `hidden`, `[B, V]`, row by row.
+    /// The logits of every row of `hidden`, `[B, V]`, row by row; more rows may follow.
     fn logits(&self, hidden: Tensor<2>) -> Result<Vec<f32>> {
         let embedding = self.engine.decoder.output_embedding();
-        let alone = hidden.dims()[0] == 1;
-        let hidden = if alone {
-            Tensor::cat(vec![hidden.clone(), hidden], 0)
+        // A product of few rows and a tiny vocabulary takes another path than a larger one (gemm's
+        // horizontal kernels, up to 256 outputs): rows are repeated until it does not.
+        let [rows, _] = hidden.dims();
+        let least = 256 / embedding.dims()[0] + 1;
+        let hidden = if rows < least.max(2) {
+            hidden.repeat_dim(0, least.max(2).div_ceil(rows))
         } else {
             hidden
         };

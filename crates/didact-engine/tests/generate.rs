@@ -6,24 +6,38 @@ use std::sync::Arc;
 
 use common::{CONTEXT, VOCABULARY, decoder, plain_greedy, plain_log_softmax, prompt};
 use didact_core::{
-    Completion, Error, Generate, GenerateRequest, RandomStream, Sampling, Score, ScoreRequest, Span,
-    StopReason, StreamKey, TokenBytes, TokenId,
+    Completion, Error, Generate, GenerateRequest, RandomStream, Sampling, Score, ScoreRequest,
+    Span, StopReason, StreamKey, TokenBytes, TokenId,
 };
 use didact_engine::{CacheKind, EngineConfig, LocalEngine};
 use didact_models::Family;
 
 fn engine(family: Family, cache: CacheKind, max_batch: usize) -> LocalEngine {
-    let config = EngineConfig { max_batch, cache, ..EngineConfig::default() };
+    let config = EngineConfig {
+        max_batch,
+        cache,
+        ..EngineConfig::default()
+    };
     LocalEngine::new(decoder(family, 5), config)
 }
 
 fn stream(sample: u64) -> RandomStream {
-    StreamKey { run_seed: 3, step: 0, problem: 0, sample }.stream()
+    StreamKey {
+        run_seed: 3,
+        step: 0,
+        problem: 0,
+        sample,
+    }
+    .stream()
 }
 
 /// Groups over three prompts, with different settings and lengths.
 fn requests() -> Vec<GenerateRequest> {
-    let prompts = [prompt(&[5, 6, 7, 8, 9, 10]), prompt(&[11]), prompt(&[12, 13, 14])];
+    let prompts = [
+        prompt(&[5, 6, 7, 8, 9, 10]),
+        prompt(&[11]),
+        prompt(&[12, 13, 14]),
+    ];
     (0..11)
         .map(|sample| GenerateRequest {
             prompt: prompts[sample % 3].clone(),
@@ -53,7 +67,11 @@ fn greedy_with_the_cache_is_greedy_without() {
                 })
                 .collect();
             for (completion, ids) in engine.generate(&requests).unwrap().iter().zip(prompts) {
-                assert_eq!(completion.ids, plain_greedy(engine.decoder(), ids, 12), "{family:?}");
+                assert_eq!(
+                    completion.ids,
+                    plain_greedy(engine.decoder(), ids, 12),
+                    "{family:?}"
+                );
                 assert_eq!(completion.stop, StopReason::MaxTokens);
             }
         }
@@ -84,7 +102,10 @@ fn sampling_log_probs_are_the_scores_of_the_sampled_ids() {
                 assert_eq!(score[0].len(), completion.sampling_log_probs.len());
                 for (score, sampled) in score[0].values().iter().zip(&completion.sampling_log_probs)
                 {
-                    assert!((score - sampled).abs() <= 1e-4, "{family:?} {score} {sampled}");
+                    assert!(
+                        (score - sampled).abs() <= 1e-4,
+                        "{family:?} {score} {sampled}"
+                    );
                 }
             }
         }
@@ -100,10 +121,16 @@ fn greedy_log_probs_are_taken_at_temperature_one() {
         stream: stream(0),
     };
     let completion = engine.generate(&[request]).unwrap().remove(0);
-    let ids: Vec<TokenId> = [5, 6].into_iter().chain(completion.ids.iter().copied()).collect();
+    let ids: Vec<TokenId> = [5, 6]
+        .into_iter()
+        .chain(completion.ids.iter().copied())
+        .collect();
     let rows = plain_log_softmax(engine.decoder(), &ids, 1.0);
-    for (index, (&id, &found)) in
-        completion.ids.iter().zip(&completion.sampling_log_probs).enumerate()
+    for (index, (&id, &found)) in completion
+        .ids
+        .iter()
+        .zip(&completion.sampling_log_probs)
+        .enumerate()
     {
         assert!((rows[index + 1][id as usize] - found).abs() <= 1e-4);
     }
@@ -112,11 +139,17 @@ fn greedy_log_probs_are_taken_at_temperature_one() {
 #[test]
 fn a_completion_does_not_depend_on_its_company() {
     let requests = requests();
-    let together = engine(Family::Qwen2, CacheKind::Host, 64).generate(&requests).unwrap();
-    let again = engine(Family::Qwen2, CacheKind::Host, 64).generate(&requests).unwrap();
+    let together = engine(Family::Qwen2, CacheKind::Host, 64)
+        .generate(&requests)
+        .unwrap();
+    let again = engine(Family::Qwen2, CacheKind::Host, 64)
+        .generate(&requests)
+        .unwrap();
     assert_eq!(together, again);
     for max_batch in [1, 2, 3] {
-        let few = engine(Family::Qwen2, CacheKind::Host, max_batch).generate(&requests).unwrap();
+        let few = engine(Family::Qwen2, CacheKind::Host, max_batch)
+            .generate(&requests)
+            .unwrap();
         assert_eq!(together, few, "max_batch {max_batch}");
     }
     let mut alone = engine(Family::Qwen2, CacheKind::Host, 64);
@@ -127,8 +160,18 @@ fn a_completion_does_not_depend_on_its_company() {
 
 #[test]
 fn nothing_is_asked_nothing_is_answered() {
-    assert_eq!(engine(Family::Llama, CacheKind::Host, 4).generate(&[]).unwrap(), []);
-    assert_eq!(engine(Family::Llama, CacheKind::Host, 4).score(&[]).unwrap(), Vec::<Vec<_>>::new());
+    assert_eq!(
+        engine(Family::Llama, CacheKind::Host, 4)
+            .generate(&[])
+            .unwrap(),
+        []
+    );
+    assert_eq!(
+        engine(Family::Llama, CacheKind::Host, 4)
+            .score(&[])
+            .unwrap(),
+        Vec::<Vec<_>>::new()
+    );
 }
 
 /// Token `i` stands for the two letters of `i` in base 26.
@@ -137,7 +180,11 @@ struct Letters(Vec<Vec<u8>>);
 impl Letters {
     fn new() -> Arc<Self> {
         let letter = |digit: usize| b'a' + digit as u8;
-        Arc::new(Self((0..VOCABULARY).map(|i| vec![letter(i / 26), letter(i % 26)]).collect()))
+        Arc::new(Self(
+            (0..VOCABULARY)
+                .map(|i| vec![letter(i / 26), letter(i % 26)])
+                .collect(),
+        ))
     }
 }
 
@@ -157,14 +204,27 @@ fn completions_end_where_they_should() {
     engine.update_weights(decoder(Family::Llama, 5), 17);
     let mut run = |sampling: Sampling| -> Completion {
         let prompt = prompt(&[5, 6, 7]);
-        engine.generate(&[GenerateRequest { prompt, sampling, stream: stream(4) }]).unwrap().remove(0)
+        engine
+            .generate(&[GenerateRequest {
+                prompt,
+                sampling,
+                stream: stream(4),
+            }])
+            .unwrap()
+            .remove(0)
     };
     let free = run(Sampling::new(1.0, 10));
-    assert_eq!((free.ids.len(), free.stop, free.policy_version), (10, StopReason::MaxTokens, 17));
+    assert_eq!(
+        (free.ids.len(), free.stop, free.policy_version),
+        (10, StopReason::MaxTokens, 17)
+    );
 
     // The context holds 48 tokens, of which the prompt takes three.
     let full = run(Sampling::new(1.0, 100));
-    assert_eq!((full.ids.len(), full.stop), (CONTEXT - 3, StopReason::ContextFull));
+    assert_eq!(
+        (full.ids.len(), full.stop),
+        (CONTEXT - 3, StopReason::ContextFull)
+    );
     assert_eq!(full.ids[..10], free.ids);
 
     let end = free.ids[4];
@@ -175,13 +235,16 @@ fn completions_end_where_they_should() {
 
     // A string across the border of the sixth and seventh token.
     let letters = Letters::new();
-    let across =
-        [letters.token_bytes(free.ids[5])[1], letters.token_bytes(free.ids[6])[0]];
+    let across = [
+        letters.token_bytes(free.ids[5])[1],
+        letters.token_bytes(free.ids[6])[0],
+    ];
     let across = String::from_utf8(across.to_vec()).unwrap();
     let stopped = run(Sampling::new(1.0, 10).with_stop_strings([across.clone()]));
     assert_eq!(stopped.stop, StopReason::StopString);
     let text = String::from_utf8(letters.bytes_of(&stopped.ids)).unwrap();
-    let before = String::from_utf8(letters.bytes_of(&stopped.ids[..stopped.ids.len() - 1])).unwrap();
+    let before =
+        String::from_utf8(letters.bytes_of(&stopped.ids[..stopped.ids.len() - 1])).unwrap();
     assert!(text.contains(&across) && !before.contains(&across));
 }
 
@@ -194,14 +257,32 @@ fn what_cannot_be_sampled_is_named() {
         assert!(found.to_string().contains("generate request 1"), "{found}");
         found
     };
-    let with = |sampling: Sampling| GenerateRequest { sampling, ..fine.clone() };
-    let asks = |ids: &[TokenId]| GenerateRequest { prompt: prompt(ids), ..fine.clone() };
+    let with = |sampling: Sampling| GenerateRequest {
+        sampling,
+        ..fine.clone()
+    };
+    let asks = |ids: &[TokenId]| GenerateRequest {
+        prompt: prompt(ids),
+        ..fine.clone()
+    };
 
     assert!(matches!(error(asks(&[])), Error::InvalidRequest { .. }));
-    assert!(matches!(error(asks(&[4, 99])), Error::UnknownToken { id: 99, .. }));
-    assert!(matches!(error(asks(&[4; CONTEXT])), Error::ContextOverflow { .. }));
-    assert!(matches!(error(with(Sampling::new(-1.0, 3))), Error::InvalidRequest { .. }));
-    assert!(matches!(error(with(Sampling::new(1.0, 0))), Error::InvalidRequest { .. }));
+    assert!(matches!(
+        error(asks(&[4, 99])),
+        Error::UnknownToken { id: 99, .. }
+    ));
+    assert!(matches!(
+        error(asks(&[4; CONTEXT])),
+        Error::ContextOverflow { .. }
+    ));
+    assert!(matches!(
+        error(with(Sampling::new(-1.0, 3))),
+        Error::InvalidRequest { .. }
+    ));
+    assert!(matches!(
+        error(with(Sampling::new(1.0, 0))),
+        Error::InvalidRequest { .. }
+    ));
     let strings = Sampling::new(1.0, 3).with_stop_strings(["a".to_owned()]);
     assert!(matches!(error(with(strings)), Error::InvalidRequest { .. }));
 }

@@ -9,7 +9,9 @@ use didact_models::Family;
 
 fn ids(seed: u64, count: usize) -> Vec<TokenId> {
     let stream = RandomStream::new(seed);
-    (0..count).map(|i| stream.below(i as u64, VOCABULARY) as TokenId).collect()
+    (0..count)
+        .map(|i| stream.below(i as u64, VOCABULARY) as TokenId)
+        .collect()
 }
 
 /// Groups that share prefixes, prefixes and continuations that are empty, spans that overlap.
@@ -19,7 +21,10 @@ fn requests() -> Vec<ScoreRequest> {
     let request = |prefix, continuation, spans: &[(usize, usize)], temperature| ScoreRequest {
         prefix,
         continuation,
-        spans: spans.iter().map(|&(start, end)| Span::new(start, end)).collect(),
+        spans: spans
+            .iter()
+            .map(|&(start, end)| Span::new(start, end))
+            .collect(),
         temperature,
     };
     vec![
@@ -33,14 +38,26 @@ fn requests() -> Vec<ScoreRequest> {
 }
 
 fn plain(engine: &LocalEngine, request: &ScoreRequest) -> Vec<TokenLogProbs> {
-    let ids: Vec<TokenId> = request.prefix.iter().chain(&request.continuation).copied().collect();
+    let ids: Vec<TokenId> = request
+        .prefix
+        .iter()
+        .chain(&request.continuation)
+        .copied()
+        .collect();
     let rows = plain_log_softmax(engine.decoder(), &ids, request.temperature);
     let of = |span: &Span| span.range().map(|t| rows[t - 1][ids[t] as usize]).collect();
-    request.spans.iter().map(|span| TokenLogProbs::new(span.start, of(span))).collect()
+    request
+        .spans
+        .iter()
+        .map(|span| TokenLogProbs::new(span.start, of(span)))
+        .collect()
 }
 
 fn engine(family: Family, max_batch_tokens: usize) -> LocalEngine {
-    let config = EngineConfig { max_batch_tokens, ..EngineConfig::default() };
+    let config = EngineConfig {
+        max_batch_tokens,
+        ..EngineConfig::default()
+    };
     LocalEngine::new(decoder(family, 5), config)
 }
 
@@ -58,7 +75,10 @@ fn scores_are_those_of_a_plain_forward_pass() {
                 for (scores, expected) in scores.iter().zip(&expected) {
                     assert_eq!(scores.span(), expected.span());
                     for (score, expected) in scores.values().iter().zip(expected.values()) {
-                        assert!((score - expected).abs() < 1e-4, "{family:?} {score} {expected}");
+                        assert!(
+                            (score - expected).abs() < 1e-4,
+                            "{family:?} {score} {expected}"
+                        );
                     }
                 }
             }
@@ -84,7 +104,9 @@ fn an_autodiff_decoder_is_scored_by_its_snapshot() {
     let tracked = burn::module::Module::to_device(decoder(Family::Llama, 5), &device);
     let mut engine = LocalEngine::new(tracked, EngineConfig::default());
     assert!(!engine.decoder().device().is_autodiff());
-    let expected = self::engine(Family::Llama, 4096).score(&requests()).unwrap();
+    let expected = self::engine(Family::Llama, 4096)
+        .score(&requests())
+        .unwrap();
     assert_eq!(engine.score(&requests()).unwrap(), expected);
 }
 
@@ -94,19 +116,39 @@ fn what_cannot_be_scored_is_named() {
     let fine = requests().swap_remove(0);
     let mut error = |bad: ScoreRequest| engine.score(&[fine.clone(), bad]).unwrap_err();
 
-    let long = ScoreRequest { continuation: ids(8, CONTEXT - 8), ..fine.clone() };
+    let long = ScoreRequest {
+        continuation: ids(8, CONTEXT - 8),
+        ..fine.clone()
+    };
     let found = error(long);
-    assert!(matches!(found, Error::ContextOverflow { needed, limit: CONTEXT, .. } if needed == CONTEXT + 1));
+    assert!(
+        matches!(found, Error::ContextOverflow { needed, limit: CONTEXT, .. } if needed == CONTEXT + 1)
+    );
     assert!(found.to_string().contains("score request 1"), "{found}");
 
-    let unknown = ScoreRequest { continuation: vec![3, 61], ..fine.clone() };
+    let unknown = ScoreRequest {
+        continuation: vec![3, 61],
+        ..fine.clone()
+    };
     assert!(matches!(error(unknown), Error::UnknownToken { id: 61, .. }));
 
     for bad in [
-        ScoreRequest { temperature: 0.0, ..fine.clone() },
-        ScoreRequest { temperature: f64::NAN, ..fine.clone() },
-        ScoreRequest { spans: vec![Span::new(0, 3)], ..fine.clone() },
-        ScoreRequest { spans: vec![Span::new(3, 16)], ..fine.clone() },
+        ScoreRequest {
+            temperature: 0.0,
+            ..fine.clone()
+        },
+        ScoreRequest {
+            temperature: f64::NAN,
+            ..fine.clone()
+        },
+        ScoreRequest {
+            spans: vec![Span::new(0, 3)],
+            ..fine.clone()
+        },
+        ScoreRequest {
+            spans: vec![Span::new(3, 16)],
+            ..fine.clone()
+        },
     ] {
         let found = error(bad);
         assert!(matches!(found, Error::InvalidRequest { .. }), "{found}");
@@ -124,7 +166,7 @@ fn a_log_prob_that_is_not_finite_is_named() {
     assert!(found.to_string().contains("score request 0"), "{found}");
 }
 
-/// Makes every weight matrix overflow.
+/// Makes every weight NaN.
 struct Broken;
 
 impl burn::module::ModuleMapper for Broken {
@@ -132,6 +174,6 @@ impl burn::module::ModuleMapper for Broken {
         &mut self,
         parameter: burn::module::Param<burn::tensor::Tensor<D>>,
     ) -> burn::module::Param<burn::tensor::Tensor<D>> {
-        parameter.map(|tensor| tensor.mul_scalar(f32::MAX))
+        parameter.map(|tensor| tensor.add_scalar(f32::NAN))
     }
 }
