@@ -61,6 +61,12 @@ fn downstream() -> Outcome {
         manifest.replace("{facade}", &facade),
     )
     .map_err(|error| format!("cannot write {}: {error}", folder.display()))?;
-    let mut check = cargo(["check", "--release", "--offline"]);
-    command::run(check.current_dir(&folder).env("CARGO_TARGET_DIR", target()))
+    // The target folder may lie outside the workspace, where cargo would not find its settings.
+    let settings = root().join(".cargo/config.toml");
+    command::run(
+        cargo(["check", "--release", "--offline", "--config"])
+            .arg(settings)
+            .current_dir(&folder)
+            .env("CARGO_TARGET_DIR", target()),
+    )
 }
