@@ -163,7 +163,7 @@ impl Trainer {
         loss: &dyn Loss,
         learning_rate: f64,
     ) -> Result<StepReport> {
-        let (mut gradients, mut report) = self.gradients(sequences, loss)?;
+        let (mut gradients, mut report) = self.evaluate(sequences, loss)?;
         report.grad_norm = gradients.clip(self.options.max_grad_norm)?;
         let policy = self.policy.take().ok_or(Error::LostPolicy)?;
         self.policy = Some(self.optimizer.update(policy, gradients, learning_rate)?);
@@ -175,6 +175,17 @@ impl Trainer {
     /// # Errors
     /// As [`step`](Self::step).
     pub fn gradients(
+        &self,
+        sequences: &[&TrainingSequence],
+        loss: &dyn Loss,
+    ) -> Result<(Gradients, StepReport)> {
+        let (gradients, mut report) = self.evaluate(sequences, loss)?;
+        report.grad_norm = gradients.global_norm()?;
+        Ok((gradients, report))
+    }
+
+    /// Gradients and report, the norm not yet taken.
+    fn evaluate(
         &self,
         sequences: &[&TrainingSequence],
         loss: &dyn Loss,
@@ -228,7 +239,7 @@ impl Trainer {
             .sum();
         let report = StepReport {
             loss: total.value,
-            grad_norm: gradients.global_norm()?,
+            grad_norm: 0.0,
             entropy: entropy / normalisers.tokens.max(1) as f64,
             tokens: normalisers.tokens,
             micro_batches: batches.len(),

@@ -275,13 +275,17 @@ impl TeacherTrainer {
         let sequences = training_sequences(&self.problems, &groups, &advantages);
         let chosen_sequences: Vec<&TrainingSequence> = sequences.iter().collect();
         let learning_rate = self.config.schedule.rate(step);
+        // The engine lets go of the policy's memory, which the update then changes in place.
+        let held = self.engines.reference.decoder().clone();
+        self.engines.policy.update_weights(held, step);
         let report = self
             .trainer
-            .step(&chosen_sequences, &self.config.loss, learning_rate)?;
+            .step(&chosen_sequences, &self.config.loss, learning_rate);
         let updates = self.trainer.updates();
         self.engines
             .policy
             .update_weights(self.trainer.policy()?.clone(), updates);
+        let report = report?;
         let mixed = self
             .engines
             .reference
