@@ -18,7 +18,9 @@ pub enum Error {
         available: Span,
     },
     /// A sequence does not fit into the model's context.
-    #[error("{what} needs {needed} tokens, but the model's context holds {limit}; shorten it or choose a model with a longer context")]
+    #[error(
+        "{what} needs {needed} tokens, but the model's context holds {limit}; shorten it or choose a model with a longer context"
+    )]
     ContextOverflow {
         /// Which sequence.
         what: String,
@@ -28,7 +30,9 @@ pub enum Error {
         limit: usize,
     },
     /// An id that the model does not have.
-    #[error("{what} holds token {id}, but the vocabulary ends at {vocabulary}; is this the model's own tokenizer?")]
+    #[error(
+        "{what} holds token {id}, but the vocabulary ends at {vocabulary}; is this the model's own tokenizer?"
+    )]
     UnknownToken {
         /// Which sequence.
         what: String,

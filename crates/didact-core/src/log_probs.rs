@@ -63,9 +63,14 @@ impl TokenLogProbs {
     /// # Errors
     /// [`Error::SpanWithoutLogProbs`] where a token of the span has no entry.
     pub fn of_span(&self, span: Span) -> Result<&[f32]> {
-        let outside = || Error::SpanWithoutLogProbs { span, available: self.span() };
+        let outside = || Error::SpanWithoutLogProbs {
+            span,
+            available: self.span(),
+        };
         let start = span.start.checked_sub(self.first).ok_or_else(outside)?;
-        self.values.get(start..start + span.len()).ok_or_else(outside)
+        self.values
+            .get(start..start + span.len())
+            .ok_or_else(outside)
     }
 }
 

@@ -91,7 +91,10 @@ pub struct NamedValue {
 impl NamedValue {
     /// A named value.
     pub fn new(name: impl Into<Cow<'static, str>>, value: f64) -> Self {
-        Self { name: name.into(), value }
+        Self {
+            name: name.into(),
+            value,
+        }
     }
 }
 

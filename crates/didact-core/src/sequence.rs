@@ -36,6 +36,10 @@ impl SpannedSequence {
     /// All ids in order.
     #[must_use]
     pub fn ids(&self) -> Vec<TokenId> {
-        self.prefix.iter().chain(&self.continuation).copied().collect()
+        self.prefix
+            .iter()
+            .chain(&self.continuation)
+            .copied()
+            .collect()
     }
 }

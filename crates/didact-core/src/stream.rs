@@ -20,7 +20,9 @@ impl StreamKey {
         let mut state = mix(self.run_seed ^ 0x5eed_0fd1_dac7);
         state = mix(state ^ self.step);
         state = mix(state ^ self.problem);
-        RandomStream { state: mix(state ^ self.sample) }
+        RandomStream {
+            state: mix(state ^ self.sample),
+        }
     }
 }
 
@@ -43,7 +45,9 @@ impl RandomStream {
     /// The 64 random bits of draw `index`.
     #[must_use]
     pub const fn bits(&self, index: u64) -> u64 {
-        mix(self.state.wrapping_add(index.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15)))
+        mix(self
+            .state
+            .wrapping_add(index.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15)))
     }
 
     /// Draw `index` as a number in `[0, 1)`, a multiple of 2⁻⁵³.
@@ -84,19 +88,33 @@ mod tests {
 
     #[test]
     fn draws_are_uniform_enough() {
-        let stream = StreamKey { run_seed: 7, step: 1, problem: 2, sample: 3 }.stream();
+        let stream = StreamKey {
+            run_seed: 7,
+            step: 1,
+            problem: 2,
+            sample: 3,
+        }
+        .stream();
         let n = 100_000;
         let mut counts = [0u32; 10];
         for i in 0..n {
             counts[(stream.uniform(i) * 10.0) as usize] += 1;
         }
         // Standard deviation of each count is 95: five of them.
-        assert!(counts.iter().all(|&c| c.abs_diff(n as u32 / 10) < 475), "{counts:?}");
+        assert!(
+            counts.iter().all(|&c| c.abs_diff(n as u32 / 10) < 475),
+            "{counts:?}"
+        );
     }
 
     #[test]
     fn every_part_of_a_key_matters() {
-        let key = StreamKey { run_seed: 0, step: 0, problem: 0, sample: 0 };
+        let key = StreamKey {
+            run_seed: 0,
+            step: 0,
+            problem: 0,
+            sample: 0,
+        };
         let others = [
             StreamKey { run_seed: 1, ..key },
             StreamKey { step: 1, ..key },

@@ -17,6 +17,9 @@ pub trait TokenBytes: Send + Sync {
 
     /// The bytes of a sequence, one token after the other.
     fn bytes_of(&self, ids: &[TokenId]) -> Vec<u8> {
-        ids.iter().flat_map(|&id| self.token_bytes(id)).copied().collect()
+        ids.iter()
+            .flat_map(|&id| self.token_bytes(id))
+            .copied()
+            .collect()
     }
 }

@@ -77,7 +77,6 @@ fn run_once(out: &Path, seed: u64) -> PipelineResults {
             seed,
             ..StudentEvaluationConfig::default()
         },
-        ..PipelineConfig::default()
     };
     let models = Models {
         teacher: decoder.clone(),

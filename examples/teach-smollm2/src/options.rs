@@ -40,6 +40,9 @@ pub(crate) struct Options {
     /// Explanations sampled of each problem.
     #[arg(long, default_value_t = 4)]
     group_size: usize,
+    /// Learning rate of teacher RL.
+    #[arg(long, default_value_t = 2e-5)]
+    learning_rate: f64,
     /// The longest explanation, in tokens.
     #[arg(long, default_value_t = 64)]
     explanation_tokens: usize,
@@ -105,7 +108,7 @@ impl Options {
                 group_size: if small { 2 } else { self.group_size },
                 max_completion_tokens: if small { 8 } else { self.explanation_tokens },
                 stop_at_end_tag: true,
-                learning_rate: 1e-5,
+                learning_rate: self.learning_rate,
                 micro_batch_tokens: 1024,
                 ..TeacherConfig::published()
             },
@@ -124,7 +127,6 @@ impl Options {
                 seed: self.seed,
                 ..StudentEvaluationConfig::default()
             },
-            ..PipelineConfig::default()
         }
     }
 }

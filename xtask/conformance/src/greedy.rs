@@ -28,7 +28,9 @@ struct Model {
 /// Compares every model that the file names.
 pub(crate) fn run(fixtures: &Path, report: &mut Report) {
     let folder = fixtures.join("forward");
-    let Some(info) = read::<Info>(&folder.join("info.json"), report) else { return };
+    let Some(info) = read::<Info>(&folder.join("info.json"), report) else {
+        return;
+    };
     for (model, expected) in info.models {
         let name = format!("greedy/{model}");
         let found = load(&folder.join(&model)).and_then(|mut engine| {
@@ -37,13 +39,18 @@ pub(crate) fn run(fixtures: &Path, report: &mut Report) {
                 sampling: Sampling::greedy(expected.greedy_ids.len()),
                 stream: RandomStream::new(0),
             };
-            engine.generate(&[request]).map_err(|error| error.to_string())
+            engine
+                .generate(&[request])
+                .map_err(|error| error.to_string())
         });
         match found {
             Err(error) => report.fail(&name, &error),
             Ok(_) if expected.greedy_min_margin <= LEAST_MARGIN => report.skip(
                 &name,
-                &format!("two tokens are only {:.1e} apart", expected.greedy_min_margin),
+                &format!(
+                    "two tokens are only {:.1e} apart",
+                    expected.greedy_min_margin
+                ),
             ),
             Ok(found) => report.equal(
                 &name,

@@ -16,10 +16,10 @@ mod greedy;
 mod losses;
 mod model_rewards;
 mod report;
+mod rewards;
 mod smollm2;
 mod spans;
 mod tokenizer;
-mod rewards;
 mod training;
 
 /// Checks Didact against golden values that other implementations made.
@@ -46,6 +46,14 @@ fn main() -> ExitCode {
     training::run(&arguments.fixtures, &mut report);
     greedy::run(&arguments.fixtures, &mut report);
     model_rewards::run(&arguments.fixtures, &mut report);
-    smollm2::run(&arguments.fixtures, arguments.smollm2.as_deref(), &mut report);
-    if report.close() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    smollm2::run(
+        &arguments.fixtures,
+        arguments.smollm2.as_deref(),
+        &mut report,
+    );
+    if report.close() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }

@@ -91,7 +91,11 @@ impl Reader<'_> {
         let student = context == ScoreContext::Student;
         let key = (student, temperature.to_bits());
         if !self.scored.contains_key(&key) {
-            let ids = if student { &self.student_ids } else { &self.teacher_ids };
+            let ids = if student {
+                &self.student_ids
+            } else {
+                &self.teacher_ids
+            };
             let request = ScoreRequest {
                 prefix: [].into(),
                 continuation: ids.clone(),
@@ -134,7 +138,10 @@ impl Reader<'_> {
     pub(crate) fn outcome(&mut self, id: &str, reward: &TeacherReward) -> Result<Outcome, String> {
         use didact::core::Reward;
         let specs = reward.requests();
-        let scores = specs.iter().map(|spec| self.score(spec)).collect::<Result<Vec<_>, _>>()?;
+        let scores = specs
+            .iter()
+            .map(|spec| self.score(spec))
+            .collect::<Result<Vec<_>, _>>()?;
         let sample = SampleScores {
             id: id.to_owned(),
             scores,
@@ -143,7 +150,9 @@ impl Reader<'_> {
             explanation: String::new(),
             completion_tokens: 0,
         };
-        reward.evaluate_sample(&sample).map_err(|error| error.to_string())
+        reward
+            .evaluate_sample(&sample)
+            .map_err(|error| error.to_string())
     }
 }
 
@@ -158,7 +167,9 @@ pub(crate) fn run(fixtures: &Path, report: &mut Report) {
     // Cases share their models.
     let mut models = BTreeMap::new();
     for path in paths {
-        let Some(case) = read::<Case>(&path, report) else { continue };
+        let Some(case) = read::<Case>(&path, report) else {
+            continue;
+        };
         let mut load = |model: &str| -> Result<LocalEngine, String> {
             if let Some(engine) = models.get(model) {
                 return Ok(LocalEngine::clone(engine));
@@ -204,11 +215,24 @@ fn compare(
         scored: BTreeMap::new(),
     };
     for (who, context, expected) in [
-        ("student", ScoreContext::Student, &case.intermediate.student_log_probs),
-        ("teacher", ScoreContext::Teacher, &case.intermediate.teacher_log_probs),
+        (
+            "student",
+            ScoreContext::Student,
+            &case.intermediate.student_log_probs,
+        ),
+        (
+            "teacher",
+            ScoreContext::Teacher,
+            &case.intermediate.teacher_log_probs,
+        ),
     ] {
         let name = format!("models/{}/{who} log-probs", case.id);
-        compare_log_probs(&name, reader.log_probs(context, case.gen_temperature), expected, report);
+        compare_log_probs(
+            &name,
+            reader.log_probs(context, case.gen_temperature),
+            expected,
+            report,
+        );
     }
 
     if case.quirk.is_some() {
@@ -234,7 +258,14 @@ fn compare(
             Some(_) if variant == "default_run" => case.clean_offset_spans.default_run_reward,
             Some(_) => continue,
         };
-        compare_reward(&name, &mut reader, config, case.gen_temperature, expected, report);
+        compare_reward(
+            &name,
+            &mut reader,
+            config,
+            case.gen_temperature,
+            expected,
+            report,
+        );
     }
 }
 
@@ -247,7 +278,11 @@ pub(crate) fn compare_log_probs(
 ) {
     match found {
         Ok(found) => {
-            let found: Vec<f64> = found.values().iter().map(|&value| f64::from(value)).collect();
+            let found: Vec<f64> = found
+                .values()
+                .iter()
+                .map(|&value| f64::from(value))
+                .collect();
             report.check(name, worst_difference(&found, expected), LOG_PROB_TOLERANCE);
         }
         Err(error) => report.fail(name, &error),
@@ -282,7 +317,11 @@ pub(crate) fn compare_reward(
         }
         (Ok(Outcome::Scored { reward, .. }), Some(expected)) => {
             let scale = expected.abs().max(1.0);
-            report.check(name, worst_difference(&[reward], &[expected]) / scale, REWARD_TOLERANCE);
+            report.check(
+                name,
+                worst_difference(&[reward], &[expected]) / scale,
+                REWARD_TOLERANCE,
+            );
         }
         (Ok(Outcome::Scored { .. }), None) => report.fail(name, "the file holds no reward"),
     }

@@ -47,7 +47,10 @@ impl Report {
         if self.passed + self.failed + self.skipped == 0 {
             println!("no fixture found");
         }
-        println!("{} passed, {} failed, {} skipped", self.passed, self.failed, self.skipped);
+        println!(
+            "{} passed, {} failed, {} skipped",
+            self.passed, self.failed, self.skipped
+        );
         self.failed == 0 && self.passed > 0
     }
 }
@@ -60,6 +63,10 @@ pub(crate) fn worst_difference(found: &[f64], expected: &[f64]) -> f64 {
     }
     found.iter().zip(expected).fold(0.0, |worst, (a, b)| {
         let difference = if a == b { 0.0 } else { (a - b).abs() };
-        if difference.is_nan() { f64::INFINITY } else { worst.max(difference) }
+        if difference.is_nan() {
+            f64::INFINITY
+        } else {
+            worst.max(difference)
+        }
     })
 }

@@ -19,9 +19,7 @@ use serde_json::{Map, Value};
 
 use crate::golden::number;
 use crate::greedy::LEAST_MARGIN;
-use crate::model_rewards::{
-    LOG_PROB_TOLERANCE, Reader, Spans, compare_log_probs, compare_reward,
-};
+use crate::model_rewards::{LOG_PROB_TOLERANCE, Reader, Spans, compare_log_probs, compare_reward};
 use crate::report::{Report, worst_difference};
 use crate::tokenizer::read;
 
@@ -92,16 +90,20 @@ struct SpanRow {
 
 /// Compares the model in the GGUF file `model`.
 pub(crate) fn run(fixtures: &Path, model: Option<&Path>, report: &mut Report) {
-    let Some(file) = read::<File>(&fixtures.join("smollm2_135m.json"), report) else { return };
+    let Some(file) = read::<File>(&fixtures.join("smollm2_135m.json"), report) else {
+        return;
+    };
     let Some(model) = model else {
         for what in ["config", "tensors", "prompts", "rewards"] {
             report.skip(&format!("smollm2/{what}"), "no --smollm2 FILE given");
         }
         return;
     };
-    let decoder = Gguf::open(model).map_err(|error| error.to_string()).and_then(|gguf| {
-        Decoder::load_gguf(&gguf, &Device::flex()).map_err(|error| error.to_string())
-    });
+    let decoder = Gguf::open(model)
+        .map_err(|error| error.to_string())
+        .and_then(|gguf| {
+            Decoder::load_gguf(&gguf, &Device::flex()).map_err(|error| error.to_string())
+        });
     let decoder = match decoder {
         Ok(decoder) => decoder,
         Err(error) => return report.fail("smollm2", &error),
@@ -125,7 +127,10 @@ fn compare_config(decoder: &Decoder, expected: &Map<String, Value>, report: &mut
         ("num_attention_heads", config.num_attention_heads.into()),
         ("num_key_value_heads", config.num_key_value_heads.into()),
         ("head_dim", config.head_dim.into()),
-        ("max_position_embeddings", config.max_position_embeddings.into()),
+        (
+            "max_position_embeddings",
+            config.max_position_embeddings.into(),
+        ),
         ("rms_norm_eps", config.rms_norm_eps.into()),
         ("rope_theta", config.rope_theta.into()),
         ("vocab_size", config.vocab_size.into()),
@@ -143,7 +148,9 @@ fn compare_config(decoder: &Decoder, expected: &Map<String, Value>, report: &mut
             (Some(found), Some(expected)) => (found - expected).abs() <= 1e-7 * expected.abs(),
             _ => found == expected,
         };
-        report.equal(&name, equal, || format!("found {found}, expected {expected}"));
+        report.equal(&name, equal, || {
+            format!("found {found}, expected {expected}")
+        });
     }
 }
 
@@ -170,7 +177,10 @@ impl ParameterVisitor for Find<'_> {
 }
 
 fn compare_tensors(decoder: &Decoder, expected: &[Checksum], report: &mut Report) {
-    let mut find = Find { wanted: expected, found: BTreeMap::new() };
+    let mut find = Find {
+        wanted: expected,
+        found: BTreeMap::new(),
+    };
     decoder.visit_parameters(&mut find);
     for expected in expected {
         let name = format!("smollm2/{}", expected.name);
@@ -179,7 +189,10 @@ fn compare_tensors(decoder: &Decoder, expected: &[Checksum], report: &mut Report
             continue;
         };
         if *shape != expected.shape {
-            report.fail(&name, &format!("has shape {shape:?}, expected {:?}", expected.shape));
+            report.fail(
+                &name,
+                &format!("has shape {shape:?}, expected {:?}", expected.shape),
+            );
             continue;
         }
         let sum = |of: fn(f64) -> f64| values.iter().map(|&value| of(f64::from(value))).sum();
@@ -192,10 +205,15 @@ fn compare_tensors(decoder: &Decoder, expected: &[Checksum], report: &mut Report
         let worst = worst_difference(&worst, &[0.0; 3]);
         report.check(&format!("{name} sums"), worst, SUM_TOLERANCE);
 
-        let first_value = expected.row.map_or(0, |row| row * shape[1..].iter().product::<usize>());
+        let first_value = expected
+            .row
+            .map_or(0, |row| row * shape[1..].iter().product::<usize>());
         let row = values.get(first_value..).unwrap_or(&[]);
-        let first: Vec<f64> =
-            row.iter().take(expected.row_first8.len()).map(|&value| f64::from(value)).collect();
+        let first: Vec<f64> = row
+            .iter()
+            .take(expected.row_first8.len())
+            .map(|&value| f64::from(value))
+            .collect();
         let worst = worst_difference(&first, &expected.row_first8);
         report.check(&format!("{name} first values"), worst, 1e-6);
     }
@@ -215,7 +233,10 @@ fn last_logits(decoder: &Decoder, ids: &[u32]) -> Result<Vec<f64>, String> {
 }
 
 fn compare_prompt(engine: &mut LocalEngine, prompt: &Prompt, report: &mut Report) {
-    let name = format!("smollm2/{:?}", prompt.prompt.chars().take(24).collect::<String>());
+    let name = format!(
+        "smollm2/{:?}",
+        prompt.prompt.chars().take(24).collect::<String>()
+    );
     match last_logits(engine.decoder(), &prompt.ids) {
         Err(error) => report.fail(&name, &error),
         Ok(logits) => {
@@ -227,7 +248,11 @@ fn compare_prompt(engine: &mut LocalEngine, prompt: &Prompt, report: &mut Report
                 format!("found {ids:?}, expected {:?}", prompt.top5_ids)
             });
             let of = |f: &dyn Fn(f64) -> f64| -> Vec<f64> {
-                prompt.top5_ids.iter().map(|&id| f(logits[id as usize])).collect()
+                prompt
+                    .top5_ids
+                    .iter()
+                    .map(|&id| f(logits[id as usize]))
+                    .collect()
             };
             // Logits are an order of magnitude above the log-probs.
             let worst = worst_difference(&of(&|x| x), &prompt.top5_logits);
@@ -243,7 +268,11 @@ fn compare_prompt(engine: &mut LocalEngine, prompt: &Prompt, report: &mut Report
                 &[mean, (squares / (count - 1.0)).sqrt()],
                 &[prompt.last_logits_mean, prompt.last_logits_std],
             );
-            report.check(&format!("{name} mean, deviation"), worst, LOG_PROB_TOLERANCE);
+            report.check(
+                &format!("{name} mean, deviation"),
+                worst,
+                LOG_PROB_TOLERANCE,
+            );
         }
     }
     let request = ScoreRequest {
@@ -254,7 +283,11 @@ fn compare_prompt(engine: &mut LocalEngine, prompt: &Prompt, report: &mut Report
     };
     let scored = engine.score(&[request]).map_err(|error| error.to_string());
     let scored: Result<&TokenLogProbs, String> = match &scored {
-        Ok(scored) => scored.iter().flatten().next().ok_or_else(|| "no answer".to_owned()),
+        Ok(scored) => scored
+            .iter()
+            .flatten()
+            .next()
+            .ok_or_else(|| "no answer".to_owned()),
         Err(error) => Err(error.clone()),
     };
     compare_log_probs(
@@ -280,19 +313,20 @@ fn compare_greedy(engine: &mut LocalEngine, prompts: &[Prompt], report: &mut Rep
         Err(error) => return report.fail("smollm2/greedy", &error.to_string()),
     };
     for (prompt, completion) in prompts.iter().zip(&completions) {
-        let name = format!("smollm2/{:?}", prompt.prompt.chars().take(24).collect::<String>());
+        let name = format!(
+            "smollm2/{:?}",
+            prompt.prompt.chars().take(24).collect::<String>()
+        );
         compare_continuation(&format!("{name} greedy"), prompt, completion, report);
     }
 }
 
-fn compare_continuation(
-    name: &str,
-    prompt: &Prompt,
-    completion: &Completion,
-    report: &mut Report,
-) {
+fn compare_continuation(name: &str, prompt: &Prompt, completion: &Completion, report: &mut Report) {
     // After a token that f32 may choose either way, nothing is comparable.
-    let sure = prompt.greedy_margins.iter().position(|&margin| margin <= LEAST_MARGIN);
+    let sure = prompt
+        .greedy_margins
+        .iter()
+        .position(|&margin| margin <= LEAST_MARGIN);
     let sure = sure.unwrap_or(prompt.greedy_ids.len());
     let found = completion.ids.get(..sure);
     let equal = found == prompt.greedy_ids.get(..sure);
@@ -335,8 +369,16 @@ fn compare_rewards(
             scored: BTreeMap::new(),
         };
         for (who, context, expected) in [
-            ("student", ScoreContext::Student, &expected.student_log_probs),
-            ("teacher", ScoreContext::Teacher, &expected.teacher_log_probs),
+            (
+                "student",
+                ScoreContext::Student,
+                &expected.student_log_probs,
+            ),
+            (
+                "teacher",
+                ScoreContext::Teacher,
+                &expected.teacher_log_probs,
+            ),
         ] {
             let found = reader.log_probs(context, TEMPERATURE);
             compare_log_probs(&format!("{name}/{who} log-probs"), found, expected, report);
