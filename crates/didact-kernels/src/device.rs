@@ -15,7 +15,7 @@ pub(crate) fn is_flex(device: &Device) -> bool {
     )
 }
 
-#[cfg(feature = "cube")]
+#[cfg(feature = "wgpu")]
 fn is_cube(device: &Device) -> bool {
     matches!(
         device.as_dispatch().clone().inner(),
@@ -23,7 +23,7 @@ fn is_cube(device: &Device) -> bool {
     )
 }
 
-#[cfg(not(feature = "cube"))]
+#[cfg(not(feature = "wgpu"))]
 fn is_cube(_: &Device) -> bool {
     false
 }

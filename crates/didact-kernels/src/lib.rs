@@ -18,7 +18,7 @@ mod readme {}
 
 mod attention;
 mod backend;
-#[cfg(feature = "cube")]
+#[cfg(feature = "wgpu")]
 mod cube;
 mod device;
 mod error;

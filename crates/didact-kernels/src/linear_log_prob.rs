@@ -74,7 +74,7 @@ fn three_columns(rows: &Shape) -> Shape {
 #[backend_extension(
     Fusion: cfg(feature = "fusion"),
     Flex,
-    Cube: cfg(feature = "cube"),
+    Cube: cfg(feature = "wgpu"),
     Autodiff,
 )]
 pub trait LinearLogProbOps: Backend {

@@ -94,7 +94,7 @@ pub(super) fn forward<I: Int>(
     // One unit found the target, the others hold zero.
     logits[unit] = target_logit;
     sync_cube();
-    let mut step = units / 2;
+    let mut step = (units / 2).runtime();
     while step > 0 {
         if unit < step {
             let other = unit + step;
@@ -149,7 +149,7 @@ pub(super) fn backward_rows<I: Int>(
     let from = usize::cast_from(rows[row]) * width;
     let target = usize::cast_from(targets[row]);
     let mut block = Shared::<[f32]>::new_slice(units);
-    let mut start = 0usize;
+    let mut start = 0usize.runtime();
     while start < vocabulary {
         let token = start + unit;
         let mut of_logit = 0.0f32;
@@ -203,7 +203,7 @@ pub(super) fn backward_embedding<I: Int>(
     let width = hidden.shape(1);
     let count = rows.len();
     let mut block = Shared::<[f32]>::new_slice(units);
-    let mut start = 0usize;
+    let mut start = 0usize.runtime();
     while start < count {
         let row = start + unit;
         let mut of_logit = 0.0f32;
