@@ -9,6 +9,7 @@ use std::sync::Arc;
 use burn::tensor::{Tensor, TensorData, activation::softmax};
 use didact_core::{Error, Result};
 use didact_kernels::PackedLayout;
+use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
 /// What a cache must know of attention.
@@ -152,19 +153,23 @@ impl KeyValueCache for HostCache {
         // One task a row and key head: the query heads that share the key head.
         let group = query / key_value * width;
         let mut out = vec![0.0; q.len()];
-        let simd = pulp::Arch::new();
+        let simd = Arch::new();
         let rows = &self.rows;
         out.par_chunks_mut(group)
             .zip(q.par_chunks(group))
             .enumerate()
             .for_each_init(Vec::new, |scores, (task, (out, q))| {
                 let row = &rows[task / key_value];
-                let keys = KeyHead {
+                simd.dispatch(HeadAttention {
                     parts: [&row.prompt[layer], &row.own[layer]],
                     offset: task % key_value * width,
                     stride: token,
-                };
-                simd.dispatch(|| keys.attend(q, width, scale as f32, scores, out));
+                    width,
+                    scale: scale as f32,
+                    q,
+                    scores,
+                    out,
+                });
             });
         Ok(Tensor::from_data(TensorData::new(out, shape), &device))
     }
@@ -174,36 +179,52 @@ impl KeyValueCache for HostCache {
     }
 }
 
-/// The keys and values of one head of one sequence: the prompt's, then its own.
-struct KeyHead<'a> {
+/// Attention of the query heads that share one key head of one sequence:
+/// `out = Σₜ softmaxₜ(scale · q·kₜ) · vₜ`, in f32 and in the order of the tokens.
+struct HeadAttention<'a> {
+    /// The prompt's keys and values, then the sequence's own.
     parts: [&'a HostLayer; 2],
+    /// Where the key head begins within a token.
     offset: usize,
+    /// Numbers a token, `Hkv · D`.
     stride: usize,
+    width: usize,
+    scale: f32,
+    /// `[heads, D]`.
+    q: &'a [f32],
+    scores: &'a mut Vec<f32>,
+    /// `[heads, D]`.
+    out: &'a mut [f32],
 }
 
-impl KeyHead<'_> {
-    /// `out = Σₜ softmaxₜ(scale · q·kₜ) · vₜ` for each query head of `q`, `[heads, width]`, in f32 and in
-    /// the order of the tokens.
+impl WithSimd for HeadAttention<'_> {
+    type Output = ();
+
     #[inline(always)]
-    fn attend(&self, q: &[f32], width: usize, scale: f32, scores: &mut Vec<f32>, out: &mut [f32]) {
-        let heads = q.len() / width;
-        let tokens: usize = self
-            .parts
-            .iter()
-            .map(|part| part.keys.len() / self.stride)
-            .sum();
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self {
+            parts,
+            offset,
+            stride,
+            width,
+            scale,
+            q,
+            scores,
+            out,
+        } = self;
+        let tokens: usize = parts.iter().map(|part| part.keys.len() / stride).sum();
         scores.clear();
-        scores.resize(heads * tokens, 0.0);
+        scores.resize(q.len() / width * tokens, 0.0);
 
         let mut first = 0;
-        for part in self.parts {
-            for (t, key) in part.keys.chunks_exact(self.stride).enumerate() {
-                let key = &key[self.offset..self.offset + width];
+        for part in parts {
+            for (t, key) in part.keys.chunks_exact(stride).enumerate() {
+                let key = &key[offset..offset + width];
                 for (head, q) in q.chunks_exact(width).enumerate() {
-                    scores[head * tokens + first + t] = dot(q, key) * scale;
+                    scores[head * tokens + first + t] = dot(simd, q, key) * scale;
                 }
             }
-            first += part.keys.len() / self.stride;
+            first += part.keys.len() / stride;
         }
 
         for scores in scores.chunks_exact_mut(tokens) {
@@ -219,35 +240,70 @@ impl KeyHead<'_> {
 
         out.fill(0.0);
         let mut first = 0;
-        for part in self.parts {
-            for (t, value) in part.values.chunks_exact(self.stride).enumerate() {
-                let value = &value[self.offset..self.offset + width];
-                for (head, out) in out.chunks_exact_mut(width).enumerate() {
-                    let weight = scores[head * tokens + first + t];
+        for part in parts {
+            let tokens_here = part.values.len() / stride;
+            let value = |t: usize| &part.values[t * stride + offset..][..width];
+            for (scores, out) in scores.chunks_exact(tokens).zip(out.chunks_exact_mut(width)) {
+                let (fours, rest) = scores[first..first + tokens_here].as_chunks::<4>();
+                for (four, &weights) in fours.iter().enumerate() {
+                    let t = 4 * four;
+                    let values = [value(t), value(t + 1), value(t + 2), value(t + 3)];
+                    add_four(simd, out, weights, values);
+                }
+                for (t, &weight) in rest.iter().enumerate() {
+                    let value = value(4 * fours.len() + t);
                     out.iter_mut()
                         .zip(value)
                         .for_each(|(out, value)| *out += weight * value);
                 }
             }
-            first += part.values.len() / self.stride;
+            first += tokens_here;
         }
     }
 }
 
-/// The product of two vectors, in sixteen interleaved sums that the compiler keeps in SIMD lanes.
+/// The product of two vectors of one length.
 #[inline(always)]
-fn dot(a: &[f32], b: &[f32]) -> f32 {
-    const LANES: usize = 16;
-    let mut sums = [0.0f32; LANES];
-    let (a, a_rest) = a.as_chunks::<LANES>();
-    let (b, b_rest) = b.as_chunks::<LANES>();
-    for (a, b) in a.iter().zip(b) {
-        for lane in 0..LANES {
-            sums[lane] += a[lane] * b[lane];
-        }
-    }
+fn dot<S: Simd>(simd: S, a: &[f32], b: &[f32]) -> f32 {
+    let (a, a_rest) = S::as_simd_f32s(a);
+    let (b, b_rest) = S::as_simd_f32s(b);
+    let sums = a
+        .iter()
+        .zip(b)
+        .fold(simd.splat_f32s(0.0), |sums, (&a, &b)| {
+            simd.mul_add_e_f32s(a, b, sums)
+        });
     let rest: f32 = a_rest.iter().zip(b_rest).map(|(a, b)| a * b).sum();
-    sums.iter().sum::<f32>() + rest
+    simd.reduce_sum_f32s(sums) + rest
+}
+
+/// `out += Σᵢ wᵢ·vᵢ` for four vectors at once, so that `out` is read and written once for all.
+#[inline(always)]
+fn add_four<S: Simd>(simd: S, out: &mut [f32], weights: [f32; 4], values: [&[f32]; 4]) {
+    let [va, vb, vc, vd] = values;
+    let (a, a_rest) = S::as_simd_f32s(va);
+    let (b, b_rest) = S::as_simd_f32s(vb);
+    let (c, c_rest) = S::as_simd_f32s(vc);
+    let (d, d_rest) = S::as_simd_f32s(vd);
+    let [wa, wb, wc, wd] = weights;
+    let (la, lb) = (simd.splat_f32s(wa), simd.splat_f32s(wb));
+    let (lc, ld) = (simd.splat_f32s(wc), simd.splat_f32s(wd));
+    let (out, out_rest) = S::as_mut_simd_f32s(out);
+    for ((((out, &a), &b), &c), &d) in out.iter_mut().zip(a).zip(b).zip(c).zip(d) {
+        let sum = simd.mul_add_e_f32s(a, la, *out);
+        let sum = simd.mul_add_e_f32s(b, lb, sum);
+        let sum = simd.mul_add_e_f32s(c, lc, sum);
+        *out = simd.mul_add_e_f32s(d, ld, sum);
+    }
+    let rest = out_rest
+        .iter_mut()
+        .zip(a_rest)
+        .zip(b_rest)
+        .zip(c_rest)
+        .zip(d_rest);
+    for ((((out, a), b), c), d) in rest {
+        *out += (wa * a + wb * b) + (wc * c + wd * d);
+    }
 }
 
 /// Keys and values on the model's device, in plain tensor operations: the reference, which copies a

@@ -75,9 +75,10 @@ impl fmt::Debug for LocalEngine {
 impl LocalEngine {
     /// An engine that runs `decoder`'s weights as they are now, as version 0.
     #[must_use]
+    #[expect(clippy::needless_pass_by_value, reason = "an engine owns its weights")]
     pub fn new(decoder: Decoder, config: EngineConfig) -> Self {
         Self {
-            decoder: snapshot(decoder),
+            decoder: snapshot(&decoder),
             config,
             token_bytes: None,
             version: 0,
@@ -92,8 +93,9 @@ impl LocalEngine {
     }
 
     /// Runs `decoder`'s weights from now on; completions carry `version`.
+    #[expect(clippy::needless_pass_by_value, reason = "an engine owns its weights")]
     pub fn update_weights(&mut self, decoder: Decoder, version: u64) {
-        self.decoder = snapshot(decoder);
+        self.decoder = snapshot(&decoder);
         self.version = version;
     }
 
@@ -149,7 +151,7 @@ impl LocalEngine {
 }
 
 /// Without the gradient tape: rollouts and scores on an autodiff device would be recorded.
-fn snapshot(decoder: Decoder) -> Decoder {
+fn snapshot(decoder: &Decoder) -> Decoder {
     decoder.valid()
 }
 

@@ -355,7 +355,9 @@ impl<'a, C: KeyValueCache> Generation<'a, C> {
         } else {
             hidden
         };
-        let logits = hidden.matmul(embedding.transpose());
+        // [V, B], so that the matrix product reads the embedding as it lies in memory; the other way round
+        // it would be packed anew at every token.
+        let logits = embedding.matmul(hidden.transpose()).transpose();
         logits
             .try_into_vec_as::<f32>()
             .map_err(|error| Error::Other(error.into()))
