@@ -1,2 +1,130 @@
-//! Quickstart.
-fn main() {}
+//! Trains a tiny teacher from scratch on worked arithmetic and distills students from it.
+//!
+//! Owns the order of things: schooling makes a decoder that can do the arithmetic in every style it has seen,
+//! then the same loop as for any model (`didact::distill::pipeline`) makes a teacher of it.
+#![forbid(unsafe_code)]
+
+mod draws;
+mod language;
+mod options;
+mod report;
+mod schooling;
+mod sparse;
+mod world;
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::Parser;
+use didact::Device;
+use didact::core::Problem;
+use didact::distill::CollectedExplanation;
+use didact::distill::pipeline::{Models, Task, run};
+use didact::reward::rlt;
+use didact::rl::{RunDirectory, TeacherTask};
+use example_console::Console;
+
+use crate::options::{HABITS, OPERATIONS, Options};
+use crate::report::{BeforeAfter, Grades};
+use crate::schooling::School;
+use crate::sparse::Sparse;
+use crate::world::problems;
+
+// Training makes and drops large temporaries at every step; this allocator keeps their pages.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
+
+fn main() -> ExitCode {
+    match start(&Options::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start(options: &Options) -> Result<()> {
+    let mut console = Console::new();
+    let mut directory = RunDirectory::create(options.out())?;
+    let base = directory.path().join("base");
+    let tokenizer = language::tokenizer(&base)?;
+    let format = language::format()?;
+
+    console.heading("schooling: random weights learn worked arithmetic");
+    let school = School {
+        tokenizer: &tokenizer,
+        format: &format,
+        seed: options.seed,
+    };
+    let (decoder, missed) = {
+        let mut watchers = (&mut directory, Sparse::new(&mut console));
+        school.attend(
+            &options.lessons(),
+            &Device::flex().autodiff(),
+            &mut watchers,
+        )?
+    };
+    decoder.save_folder(&base)?;
+    for lesson in missed {
+        console.line(&format!(
+            "{lesson} ended before its loss was low enough; expect poor arithmetic"
+        ));
+    }
+
+    console.heading("warm-up, teacher RL, explanations, students");
+    let (train, held_out) = options.problems();
+    let drawn = |stream, count, held_out| {
+        problems(options.seed, stream, count, held_out, OPERATIONS, HABITS)
+    };
+    let task = Task {
+        teacher: TeacherTask {
+            tokenizer: Arc::new(tokenizer),
+            format,
+            reward: Arc::new(rlt().resolve()?),
+        },
+        train: drawn(2, train, false),
+        held_out: drawn(3, held_out, true),
+    };
+    let models = Models {
+        teacher: decoder.clone(),
+        student: decoder,
+    };
+    let right = |problem: &Problem, answer: &str| problem.answer.as_deref() == Some(answer);
+    let results = run(
+        &task,
+        models,
+        &options.pipeline(),
+        &mut directory,
+        &mut Sparse::new(&mut console),
+        Some(&right),
+    )?;
+
+    console.heading("results");
+    let read =
+        |when: &str| explanations(&directory.path().join(format!("explanations_{when}.jsonl")));
+    let explanations = BeforeAfter {
+        before: read("before")?,
+        after: read("after")?,
+    };
+    let grades = BeforeAfter {
+        before: Grades::of(&explanations.before),
+        after: Grades::of(&explanations.after),
+    };
+    directory.write_json("grades.json", &[grades.before, grades.after])?;
+    console.line(&report::table(&results, &explanations, &grades));
+    console.line(&format!("everything is in {}", directory.path().display()));
+    Ok(())
+}
+
+/// The explanations that a stage kept.
+fn explanations(path: &Path) -> Result<Vec<CollectedExplanation>> {
+    let text = std::fs::read_to_string(path)?;
+    Ok(text
+        .lines()
+        .map(serde_json::from_str)
+        .collect::<std::result::Result<_, _>>()?)
+}

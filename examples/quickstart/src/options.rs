@@ -1,0 +1,164 @@
+//! The command line, and the sizes of every stage.
+
+use std::path::PathBuf;
+
+use clap::Parser;
+use didact::distill::student::StudentEvaluationConfig;
+use didact::distill::{CollectConfig, PipelineConfig};
+use didact::rl::{AdamWConfig, Decay, FineTuneConfig, Schedule, TeacherConfig};
+
+use crate::schooling::Lesson;
+use crate::world::Habits;
+
+/// Trains a tiny teacher from scratch on worked arithmetic, first to do it, then to explain it, and distills
+/// students from its explanations.
+#[derive(Debug, Parser)]
+pub(crate) struct Options {
+    /// The run directory, which must not exist yet. Default: runs/quickstart-SEED.
+    #[arg(long)]
+    out: Option<PathBuf>,
+    /// Seeds weights, problems and every draw.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// Sizes so small that the run proves only that every stage works.
+    #[arg(long)]
+    smoke: bool,
+}
+
+/// Operations of the problems that are explained.
+pub(crate) const OPERATIONS: (usize, usize) = (2, 4);
+
+/// The longest explanation, in tokens: one with every habit at every step.
+const EXPLANATION_TOKENS: usize = 112;
+
+/// The tokens around an explanation and an answer: tags, digits and the end of the turn.
+const ANSWER_TOKENS: usize = 8;
+
+/// How most of the traces that the models grow up with are written.
+pub(crate) const HABITS: Habits = Habits {
+    skip: 0.45,
+    digress: 0.35,
+    correct: 0.25,
+};
+
+impl Options {
+    /// Where the run is written.
+    pub(crate) fn out(&self) -> PathBuf {
+        self.out
+            .clone()
+            .unwrap_or_else(|| format!("runs/quickstart-{}", self.seed).into())
+    }
+
+    /// One of two numbers: the run's or the smoke test's.
+    const fn of<T: Copy>(&self, run: T, smoke: T) -> T {
+        if self.smoke { smoke } else { run }
+    }
+
+    /// The lessons that make a decoder of random weights do arithmetic.
+    pub(crate) fn lessons(&self) -> Vec<Lesson> {
+        let (primer, mixture) = (self.of(4_000, 40), self.of(1_500, 60));
+        vec![
+            Lesson {
+                stage: "primer",
+                steps: primer,
+                until: Some(0.015),
+                texts: 16,
+                schedule: Schedule {
+                    warmup_steps: self.of(50, 5),
+                    ..Schedule::constant(5e-3)
+                },
+                operations: (1, 3),
+                habits: Habits::NONE,
+                teacher_share: 0.0,
+            },
+            Lesson {
+                stage: "mixture",
+                steps: mixture,
+                until: None,
+                texts: 24,
+                schedule: Schedule {
+                    peak: 3e-3,
+                    warmup_steps: 0,
+                    steps: mixture,
+                    decay: Decay::Cosine,
+                },
+                operations: OPERATIONS,
+                habits: HABITS,
+                teacher_share: 0.5,
+            },
+        ]
+    }
+
+    /// Problems to train on, and held out.
+    pub(crate) const fn problems(&self) -> (usize, usize) {
+        (self.of(800, 16), self.of(500, 4))
+    }
+
+    /// How the loop's stages work.
+    pub(crate) fn pipeline(&self) -> PipelineConfig {
+        let small = FineTuneConfig {
+            seed: self.seed,
+            batch_size: 32,
+            optimizer: AdamWConfig {
+                beta2: 0.99,
+                ..AdamWConfig::default()
+            },
+            ..FineTuneConfig::published_distillation()
+        };
+        PipelineConfig {
+            warm_up: Some(FineTuneConfig {
+                stage: "warmup".to_owned(),
+                epochs: self.of(2, 1),
+                learning_rate: 1e-3,
+                ..small.clone()
+            }),
+            teacher: TeacherConfig {
+                seed: self.seed,
+                steps: self.of(60, 1),
+                problems_per_step: self.of(12, 1),
+                group_size: self.of(12, 2),
+                max_completion_tokens: EXPLANATION_TOKENS,
+                learning_rate: 1.5e-4,
+                ..TeacherConfig::published()
+            },
+            collect: CollectConfig {
+                problems: Some(self.of(500, 8)),
+                // Untrained models close little.
+                keep_unclosed: self.smoke,
+                seed: self.seed,
+                ..CollectConfig::default()
+            },
+            distillation: FineTuneConfig {
+                epochs: self.of(3, 1),
+                learning_rate: 5e-4,
+                ..small
+            },
+            student: StudentEvaluationConfig {
+                temperature: 0.7,
+                max_completion_tokens: EXPLANATION_TOKENS + ANSWER_TOKENS,
+                answers: true,
+                seed: self.seed,
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_size_is_accepted() {
+        for arguments in [
+            &["quickstart"][..],
+            &["quickstart", "--smoke", "--seed", "7"],
+        ] {
+            let options = Options::try_parse_from(arguments).unwrap();
+            let config = options.pipeline();
+            config.teacher.resolve(192, &[0], "</explanation>").unwrap();
+            for fine_tune in [config.warm_up.unwrap(), config.distillation] {
+                fine_tune.resolve(options.problems().0, 192).unwrap();
+            }
+        }
+    }
+}
