@@ -1,7 +1,7 @@
 //! The RL optimizer for language-model teachers: advantages, losses, reference policy, optimizer and training
 //! step.
 //!
-//! [`TeacherTrainer`] runs the whole loop of a teacher's reinforcement learning, [`fine_tune`] is supervised
+//! [`TeacherTrainer`] runs the whole loop of a teacher's reinforcement learning, [`fine_tune()`] is supervised
 //! fine-tuning. Both make the same training step ([`Trainer`]) with another [`Loss`](loss::Loss), report to an
 //! [`Observer`], and are the same bit for bit for one seed, whatever the number of threads. This crate knows no
 //! warm-up, no distillation and no terminal: pipelines are made of it.
