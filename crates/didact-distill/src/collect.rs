@@ -71,7 +71,8 @@ const STREAM: u64 = u64::MAX - 1;
 
 /// Samples explanations of `problems`, and keeps the closed one with the best reward of each.
 ///
-/// A problem without a closed explanation is left out, unless `keep_unclosed`.
+/// A problem without a closed explanation is left out, unless `keep_unclosed`; so is one whose every explanation
+/// holds the end tag of a student's thought, which no student could learn from.
 ///
 /// # Errors
 /// What an engine, the reward or the observer refuses; `samples` of 0.
@@ -108,9 +109,10 @@ pub fn collect(
         };
         let mut groups = sample(models.policy, task, problems, chosen, options)?;
         score(models, task, problems, &mut groups, 0, None)?;
+        let thought_end = &task.format.student.thought.end;
         for group in &groups {
             let problem = &problems[group.problem].problem;
-            match best(group, config.keep_unclosed) {
+            match best(group, config.keep_unclosed, thought_end) {
                 Some((sample, reward, terms)) => {
                     collected.explanations.push(CollectedExplanation {
                         problem: problem.clone(),
@@ -128,17 +130,84 @@ pub fn collect(
 }
 
 /// The usable sample with the best reward; the first of several.
-fn best(group: &Group, keep_unclosed: bool) -> Option<(&Sample, f64, &[NamedValue])> {
+fn best<'a>(
+    group: &'a Group,
+    keep_unclosed: bool,
+    thought_end: &str,
+) -> Option<(&'a Sample, f64, &'a [NamedValue])> {
     let mut best: Option<(&Sample, f64, &[NamedValue])> = None;
     for sample in &group.samples {
         let Some(Outcome::Scored { reward, terms }) = &sample.outcome else {
             continue;
         };
         let closed = sample.explained.closed || keep_unclosed;
-        let usable = closed && !sample.explained.text.trim().is_empty();
+        // Between a student's tags, a text that holds the end tag would be another, shorter thought.
+        let text = &sample.explained.text;
+        let usable = closed && !text.trim().is_empty() && !text.contains(thought_end);
         if usable && best.is_none_or(|(_, other, _)| *reward > other) {
             best = Some((sample, *reward, terms));
         }
     }
     best
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use didact_core::{Completion, SpannedSequence, StopReason};
+    use didact_data::Explained;
+
+    use super::*;
+
+    fn explained(text: &str, closed: bool, reward: f64) -> Sample {
+        let sequence = SpannedSequence {
+            prefix: Arc::from([1]),
+            continuation: vec![2],
+            thought: None,
+            solution: None,
+        };
+        Sample {
+            id: String::new(),
+            completion: Completion {
+                ids: vec![2],
+                sampling_log_probs: vec![0.0],
+                stop: StopReason::StopToken,
+                policy_version: 0,
+            },
+            explained: Explained {
+                teacher: sequence.clone(),
+                student: sequence,
+                closed,
+                straddling: 0,
+                text: text.to_owned(),
+            },
+            scores: Vec::new(),
+            old_log_probs: None,
+            reference_log_probs: None,
+            outcome: Some(Outcome::Scored {
+                reward,
+                terms: Vec::new(),
+            }),
+        }
+    }
+
+    #[test]
+    fn the_best_explanation_that_a_student_can_learn_from_is_kept() {
+        let group = Group {
+            problem: 0,
+            samples: vec![
+                explained("good", true, -2.0),
+                explained("better, but open", false, -1.0),
+                explained("best, but </think> ends the thought", true, 0.0),
+                explained(" ", true, 1.0),
+            ],
+        };
+        let text = |keep_unclosed| {
+            let (sample, ..) = best(&group, keep_unclosed, "</think>").unwrap();
+            sample.explained.text.as_str()
+        };
+        assert_eq!(text(false), "good");
+        assert_eq!(text(true), "better, but open");
+    }
 }
