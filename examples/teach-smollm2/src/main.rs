@@ -48,6 +48,7 @@ fn teach(options: &Options) -> Result<()> {
         None => source::shipped_held_out()?,
     };
     train.truncate(options.train_problems());
+    source::trace_by_first_step(&mut train);
     held_out.truncate(options.held_out_problems());
 
     let mut directory = RunDirectory::create(options.out())?;

@@ -29,13 +29,13 @@ pub(crate) struct Options {
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// Updates of the warm-up; 0 leaves it out.
-    #[arg(long, default_value_t = 8)]
+    #[arg(long, default_value_t = 4)]
     warm_up_steps: u64,
     /// Steps of teacher RL.
-    #[arg(long, default_value_t = 10)]
+    #[arg(long, default_value_t = 24)]
     steps: u64,
     /// Problems of each RL step.
-    #[arg(long, default_value_t = 4)]
+    #[arg(long, default_value_t = 6)]
     problems_per_step: usize,
     /// Explanations sampled of each problem.
     #[arg(long, default_value_t = 4)]
@@ -44,7 +44,7 @@ pub(crate) struct Options {
     #[arg(long, default_value_t = 2e-5)]
     learning_rate: f64,
     /// The longest explanation, in tokens.
-    #[arg(long, default_value_t = 64)]
+    #[arg(long, default_value_t = 40)]
     explanation_tokens: usize,
     /// Problems that the teachers explain for the students.
     #[arg(long, default_value_t = 64)]

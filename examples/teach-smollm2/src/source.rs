@@ -29,6 +29,19 @@ pub(crate) fn shipped_held_out() -> Result<Vec<Problem>> {
     )?)
 }
 
+/// Gives problems without a reasoning trace the first step of their solution as one.
+///
+/// The warm-up learns to write the traces. A whole solution as explanation would teach the teacher to copy, which
+/// leaves RL nothing to choose from; one step of it shows the format and leaves the rest open.
+pub(crate) fn trace_by_first_step(problems: &mut [Problem]) {
+    for problem in problems {
+        let first = problem.solution.trim().lines().next().unwrap_or_default();
+        problem
+            .reasoning_trace
+            .get_or_insert_with(|| first.to_owned());
+    }
+}
+
 /// Loads a folder, a GGUF file or a hub id; SmolLM2 where none is given.
 pub(crate) fn load(model: Option<&str>, device: &Device) -> Result<(Decoder, Tokenizer)> {
     let Some(model) = model else {
