@@ -114,7 +114,7 @@ impl Options {
             }),
             teacher: TeacherConfig {
                 seed: self.seed,
-                steps: self.of(60, 1),
+                steps: self.of(80, 1),
                 problems_per_step: self.of(12, 1),
                 group_size: self.of(12, 2),
                 max_completion_tokens: EXPLANATION_TOKENS,
