@@ -114,7 +114,7 @@ fn start(options: &Options) -> Result<()> {
         before: Grades::of(&explanations.before),
         after: Grades::of(&explanations.after),
     };
-    directory.write_json("grades.json", &[grades.before, grades.after])?;
+    directory.write_json("grades.json", &grades)?;
     console.line(&report::table(&results, &explanations, &grades));
     console.line(&format!("everything is in {}", directory.path().display()));
     Ok(())

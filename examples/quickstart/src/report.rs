@@ -55,7 +55,7 @@ impl Grades {
 }
 
 /// Explanations of a teacher on the training problems, before and after RL.
-#[derive(Debug)]
+#[derive(Debug, Serialize)]
 pub(crate) struct BeforeAfter<T> {
     pub(crate) before: T,
     pub(crate) after: T,
