@@ -29,7 +29,7 @@ pub(crate) struct Options {
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// Updates of the warm-up; 0 leaves it out.
-    #[arg(long, default_value_t = 4)]
+    #[arg(long, default_value_t = 8)]
     warm_up_steps: u64,
     /// Steps of teacher RL.
     #[arg(long, default_value_t = 24)]
@@ -85,7 +85,7 @@ impl Options {
             seed: self.seed,
             batch_size: if small { 2 } else { 8 },
             learning_rate: 2e-5,
-            warmup_ratio: 0.1,
+            warmup_ratio: 0.0,
             micro_batch_tokens: 1024,
             ..FineTuneConfig::published_distillation()
         };
