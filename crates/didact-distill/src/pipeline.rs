@@ -98,6 +98,26 @@ pub struct StudentResults {
     pub weights: String,
 }
 
+impl StudentResults {
+    fn new(
+        name: &str,
+        explanations: usize,
+        evaluation: &StudentEvaluation,
+        undistilled: &[Option<f64>],
+        student: &Decoder,
+    ) -> Self {
+        Self {
+            name: name.to_owned(),
+            explanations,
+            solution_log_prob: evaluation.solution_log_prob(),
+            difference: Interval::of_differences(undistilled, &evaluation.solution_log_probs()),
+            closed: evaluation.closed(),
+            accuracy: evaluation.accuracy(),
+            weights: weights_hash(student),
+        }
+    }
+}
+
 /// Everything that the pipeline found out.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PipelineResults {
@@ -105,7 +125,8 @@ pub struct PipelineResults {
     pub teacher: TeacherResults,
     /// The hash of the trained teacher's weights.
     pub teacher_weights: String,
-    /// The students: undistilled, of the teacher before RL, of the trained teacher.
+    /// The students: undistilled, of the teacher before RL, of the trained teacher. One whose teacher closed no
+    /// explanation is not there.
     pub students: Vec<StudentResults>,
     /// Solution log-prob of the trained teacher's student minus that of the student of the teacher before RL,
     /// paired by problem.
@@ -150,61 +171,51 @@ pub fn run(
     let explanations_before = stage.collect("before", &before, &models.student)?;
     let explanations_after = stage.collect("after", &after, &models.student)?;
     drop(before);
-    after.save_folder(stage.directory.path().join("teacher"))?;
-    stage
-        .task
-        .teacher
-        .tokenizer
-        .save_folder(stage.directory.path().join("teacher"))?;
+    stage.save(&after, "teacher")?;
     let teacher_weights = weights_hash(&after);
     drop(after);
 
-    let mut evaluations = vec![stage.evaluate(STUDENTS[0], &models.student)?];
-    let mut weights = vec![weights_hash(&models.student)];
+    let evaluation = stage.evaluate(STUDENTS[0], &models.student)?;
+    let undistilled = evaluation.solution_log_probs();
+    let mut students = vec![StudentResults::new(
+        STUDENTS[0],
+        0,
+        &evaluation,
+        &undistilled,
+        &models.student,
+    )];
+    let mut distilled = Vec::new();
     for (name, collected) in [
         (STUDENTS[1], &explanations_before),
         (STUDENTS[2], &explanations_after),
     ] {
+        let count = collected.explanations.len();
+        // A teacher that closed no explanation has no student; the rest of the run still tells something.
+        if count == 0 {
+            continue;
+        }
         let student = stage.distill(name, models.student.clone(), collected)?;
-        evaluations.push(stage.evaluate(name, &student)?);
-        weights.push(weights_hash(&student));
+        let evaluation = stage.evaluate(name, &student)?;
+        students.push(StudentResults::new(
+            name,
+            count,
+            &evaluation,
+            &undistilled,
+            &student,
+        ));
+        distilled.push(evaluation.solution_log_probs());
         if name == STUDENTS[2] {
-            student.save_folder(stage.directory.path().join("student"))?;
-            stage
-                .task
-                .teacher
-                .tokenizer
-                .save_folder(stage.directory.path().join("student"))?;
+            stage.save(&student, "student")?;
         }
     }
-
-    let log_probs: Vec<Vec<Option<f64>>> = evaluations
-        .iter()
-        .map(StudentEvaluation::solution_log_probs)
-        .collect();
-    let counts = [
-        0,
-        explanations_before.explanations.len(),
-        explanations_after.explanations.len(),
-    ];
-    let students = evaluations
-        .iter()
-        .zip(weights)
-        .enumerate()
-        .map(|(i, (evaluation, weights))| StudentResults {
-            name: STUDENTS[i].to_owned(),
-            explanations: counts[i],
-            solution_log_prob: evaluation.solution_log_prob(),
-            difference: Interval::of_differences(&log_probs[0], &log_probs[i]),
-            closed: evaluation.closed(),
-            accuracy: evaluation.accuracy(),
-            weights,
-        });
     let results = PipelineResults {
         teacher: teacher_results,
         teacher_weights,
-        students: students.collect(),
-        student_difference: Interval::of_differences(&log_probs[1], &log_probs[2]),
+        students,
+        student_difference: match distilled.as_slice() {
+            [before, after] => Interval::of_differences(before, after),
+            _ => None,
+        },
         seconds: begin.elapsed().as_secs_f64(),
     };
     stage.summarise(&results)?;
@@ -342,15 +353,6 @@ impl Stages<'_> {
             stage: format!("distill_{name}"),
             ..self.config.distillation.clone()
         };
-        if collected.explanations.is_empty() {
-            return Err(Error::Stage {
-                stage: config.stage,
-                problem:
-                    "no explanation was collected: none was closed; allow more tokens or warm the \
-                          teacher up longer"
-                        .to_owned(),
-            });
-        }
         let TeacherTask {
             tokenizer, format, ..
         } = &self.task.teacher;
@@ -361,6 +363,13 @@ impl Stages<'_> {
             .collect::<Result<_, _>>()?;
         let mut observers = (&mut *self.directory, &mut *self.observer);
         Ok(fine_tune(student, &examples, &config, &mut observers)?.decoder)
+    }
+
+    /// Writes a model with its tokenizer, as a folder that transformers opens.
+    fn save(&self, decoder: &Decoder, name: &str) -> Result<()> {
+        let folder = self.directory.path().join(name);
+        decoder.save_folder(&folder)?;
+        Ok(self.task.teacher.tokenizer.save_folder(&folder)?)
     }
 
     fn evaluate(&mut self, name: &str, student: &Decoder) -> Result<StudentEvaluation> {

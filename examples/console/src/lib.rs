@@ -3,6 +3,7 @@
 //! Owns the choice and the wording of the figures shown; knows nothing of how they come about.
 #![forbid(unsafe_code)]
 
+use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
@@ -28,6 +29,8 @@ const SHOWN: [(&str, &str); 10] = [
 pub struct Console {
     started: Instant,
     bar: Option<ProgressBar>,
+    interval: Duration,
+    shown: BTreeMap<String, Instant>,
 }
 
 impl Console {
@@ -47,7 +50,29 @@ impl Console {
         Self {
             started: Instant::now(),
             bar,
+            interval: Duration::ZERO,
+            shown: BTreeMap::new(),
         }
+    }
+
+    /// The same, with a line of a stage's updates only this often: tiny models make more steps than anyone wants to
+    /// read. Evaluations are all shown.
+    #[must_use]
+    pub const fn every(mut self, interval: Duration) -> Self {
+        self.interval = interval;
+        self
+    }
+
+    /// Whether a line of this stage's updates is due.
+    fn is_due(&mut self, stage: &str) -> bool {
+        let due = self
+            .shown
+            .get(stage)
+            .is_none_or(|last| last.elapsed() >= self.interval);
+        if due {
+            self.shown.insert(stage.to_owned(), Instant::now());
+        }
+        due
     }
 
     /// Prints a line above the bar.
@@ -100,6 +125,9 @@ impl Observer for Console {
     }
 
     fn on_metrics(&mut self, record: &MetricsRecord) -> Result<()> {
+        if record.kind == MetricsKind::Train && !self.is_due(&record.stage) {
+            return Ok(());
+        }
         let figures: Vec<String> = SHOWN
             .iter()
             .filter_map(|(name, word)| {
@@ -108,9 +136,13 @@ impl Observer for Console {
                     .metrics
                     .get(name)
                     .or_else(|| record.metrics.get(&held_out));
-                value.map(|value| format!("{word} {value:.3}"))
+                value.map(|value| format!("{word} {:.3}", rounded(value)))
             })
             .collect();
+        // The summary of a whole run is the caller's to show.
+        if figures.is_empty() {
+            return Ok(());
+        }
         let kind = match record.kind {
             MetricsKind::Train => "step",
             MetricsKind::Evaluation => "held-out, step",
@@ -124,4 +156,9 @@ impl Observer for Console {
         ));
         Ok(())
     }
+}
+
+/// `value` to three digits, where nothing is left of a small negative number but its sign.
+fn rounded(value: f64) -> f64 {
+    if value.abs() < 5e-4 { 0.0 } else { value }
 }

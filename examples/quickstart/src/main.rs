@@ -9,12 +9,12 @@ mod language;
 mod options;
 mod report;
 mod schooling;
-mod sparse;
 mod world;
 
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Parser;
 use didact::Device;
@@ -28,7 +28,6 @@ use example_console::Console;
 use crate::options::{HABITS, OPERATIONS, Options};
 use crate::report::{BeforeAfter, Grades};
 use crate::schooling::School;
-use crate::sparse::Sparse;
 use crate::world::problems;
 
 // Training makes and drops large temporaries at every step; this allocator keeps their pages.
@@ -48,7 +47,7 @@ fn main() -> ExitCode {
 }
 
 fn start(options: &Options) -> Result<()> {
-    let mut console = Console::new();
+    let mut console = Console::new().every(Duration::from_secs(4));
     let mut directory = RunDirectory::create(options.out())?;
     let base = directory.path().join("base");
     let tokenizer = language::tokenizer(&base)?;
@@ -61,7 +60,7 @@ fn start(options: &Options) -> Result<()> {
         seed: options.seed,
     };
     let (decoder, missed) = {
-        let mut watchers = (&mut directory, Sparse::new(&mut console));
+        let mut watchers = (&mut directory, &mut console);
         school.attend(
             &options.lessons(),
             &Device::flex().autodiff(),
@@ -99,7 +98,7 @@ fn start(options: &Options) -> Result<()> {
         models,
         &options.pipeline(),
         &mut directory,
-        &mut Sparse::new(&mut console),
+        &mut console,
         Some(&right),
     )?;
 

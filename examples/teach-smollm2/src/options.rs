@@ -32,7 +32,7 @@ pub(crate) struct Options {
     #[arg(long, default_value_t = 8)]
     warm_up_steps: u64,
     /// Steps of teacher RL.
-    #[arg(long, default_value_t = 24)]
+    #[arg(long, default_value_t = 20)]
     steps: u64,
     /// Problems of each RL step.
     #[arg(long, default_value_t = 6)]
