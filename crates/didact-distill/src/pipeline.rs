@@ -165,6 +165,10 @@ pub fn run(
         verify,
     };
 
+    // A prompt that does not fit is better said now, by problem, than after the first stages.
+    for problems in [&task.train, &task.held_out] {
+        stage.prepare(problems, &models.teacher)?;
+    }
     let teacher = stage.warm_up(models.teacher)?;
     let before = teacher.clone();
     let (after, teacher_results) = stage.teach(teacher, &models.student)?;

@@ -56,9 +56,9 @@ fn teach(options: &Options) -> Result<()> {
     source::trace_by_first_step(&mut train);
     held_out.truncate(options.held_out_problems());
 
-    let mut directory = RunDirectory::create(options.out())?;
     console.heading("model");
     let (model, tokenizer) = source::load(options.model.as_deref(), &Device::flex().autodiff())?;
+    let mut directory = RunDirectory::create(options.out())?;
     console.line(&format!(
         "{} problems to train on, {} held out; run directory {}",
         train.len(),
