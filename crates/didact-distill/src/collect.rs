@@ -169,6 +169,7 @@ mod tests {
         };
         Sample {
             id: String::new(),
+            index: 0,
             completion: Completion {
                 ids: vec![2],
                 sampling_log_probs: vec![0.0],

@@ -21,7 +21,8 @@ use didact_models::Decoder;
 use didact_rl::rollout::RolloutModels;
 use didact_rl::{
     Evaluation, FineTuneConfig, Metrics, MetricsKind, MetricsRecord, Observer, PreparedProblem,
-    RunDirectory, TeacherConfig, TeacherModels, TeacherTask, TeacherTrainer, fine_tune,
+    ResolvedTeacherConfig, RunDirectory, TeacherConfig, TeacherModels, TeacherTask, TeacherTrainer,
+    fine_tune,
 };
 use serde::{Deserialize, Serialize};
 
@@ -165,17 +166,14 @@ pub fn run(
         verify,
     };
 
-    // A prompt that does not fit is better said now, by problem, than after the first stages.
-    for problems in [&task.train, &task.held_out] {
-        stage.prepare(problems, &models.teacher)?;
-    }
+    stage.check(&models)?;
     let teacher = stage.warm_up(models.teacher)?;
     let before = teacher.clone();
     let (after, teacher_results) = stage.teach(teacher, &models.student)?;
+    stage.save(&after, "teacher")?;
     let explanations_before = stage.collect("before", &before, &models.student)?;
     let explanations_after = stage.collect("after", &after, &models.student)?;
     drop(before);
-    stage.save(&after, "teacher")?;
     let teacher_weights = weights_hash(&after);
     drop(after);
 
@@ -236,6 +234,53 @@ struct Stages<'a> {
 }
 
 impl Stages<'_> {
+    /// Refuses what a later stage would refuse, before hours are spent on the earlier ones.
+    fn check(&self, models: &Models) -> Result<()> {
+        let refuse = |key: &str, problem: &str| {
+            Err(Error::Configuration {
+                key: key.to_owned(),
+                problem: problem.to_owned(),
+            })
+        };
+        if self.task.held_out.is_empty() {
+            return refuse(
+                "held_out",
+                "no problem is held out to compare before and after on",
+            );
+        }
+        if self.config.collect.samples == 0 {
+            return refuse("collect.samples", "0 is too few; at least 1");
+        }
+        if self.config.student.answers && self.verify.is_none() {
+            return refuse("student.answers", "nothing is given to verify answers with");
+        }
+        let teacher = &models.teacher;
+        let context = teacher.config().max_position_embeddings;
+        let resolved = self.resolve_teacher(teacher)?;
+        for problems in [&self.task.train, &self.task.held_out] {
+            self.task
+                .teacher
+                .prepare(problems, resolved.max_prompt_tokens)?;
+        }
+        let examples = self.task.train.len();
+        if let Some(warm_up) = &self.config.warm_up {
+            warm_up.resolve(examples, context)?;
+        }
+        let context = models.student.config().max_position_embeddings;
+        self.config.distillation.resolve(examples, context)?;
+        Ok(())
+    }
+
+    fn resolve_teacher(&self, teacher: &Decoder) -> Result<ResolvedTeacherConfig> {
+        let TeacherTask {
+            tokenizer, format, ..
+        } = &self.task.teacher;
+        let context = teacher.config().max_position_embeddings;
+        let eos: Vec<_> = tokenizer.eos().into_iter().collect();
+        let end_tag = &format.teacher.explanation.end;
+        Ok(self.config.teacher.resolve(context, &eos, end_tag)?)
+    }
+
     fn warm_up(&mut self, teacher: Decoder) -> Result<Decoder> {
         let Some(config) = &self.config.warm_up else {
             return Ok(teacher);
@@ -308,13 +353,7 @@ impl Stages<'_> {
         let stage = format!("collect_{when}");
         let problems = self.prepare(&self.task.train, teacher)?;
         let context = teacher.config().max_position_embeddings;
-        let eos: Vec<_> = self.task.teacher.tokenizer.eos().into_iter().collect();
-        let end_tag = &self.task.teacher.format.teacher.explanation.end;
-        let sampling = self
-            .config
-            .teacher
-            .resolve(context, &eos, end_tag)?
-            .sampling;
+        let sampling = self.resolve_teacher(teacher)?.sampling;
         let (mut policy, mut reference) = (self.engine(teacher), self.engine(teacher));
         let mut student = self.engine(student);
         let mut models = RolloutModels {
@@ -405,9 +444,8 @@ impl Stages<'_> {
     fn summarise(&mut self, results: &PipelineResults) -> Result<()> {
         let mut metrics = Metrics::new();
         let mut set = |name: &str, interval: Option<Interval>| {
-            let Some(interval) = interval.filter(|i| i.low.is_finite()) else {
-                return;
-            };
+            let Some(interval) = interval else { return };
+            metrics.set(format!("{name}/count"), interval.count as f64);
             metrics.set(format!("{name}/mean"), interval.mean);
             metrics.set(format!("{name}/low"), interval.low);
             metrics.set(format!("{name}/high"), interval.high);

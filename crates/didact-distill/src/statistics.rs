@@ -21,21 +21,17 @@ impl Interval {
     /// The mean of `values` with its two-sided 95 % interval by Student's t:
     /// `mean ± t(0.975, n − 1) · s / √n`, with `s` the sample standard deviation (divisor `n − 1`).
     ///
-    /// One value alone has an interval that is infinitely wide, and no value at all gives `None`.
+    /// `None` for fewer than two values, of which no interval can be told.
     #[must_use]
     pub fn of(values: &[f64]) -> Option<Self> {
         let count = values.len();
-        if count == 0 {
+        if count < 2 {
             return None;
         }
         let n = count as f64;
         let mean = values.iter().sum::<f64>() / n;
-        let half = if count == 1 {
-            f64::INFINITY
-        } else {
-            let variance = values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / (n - 1.0);
-            student_t_975(count - 1) * (variance / n).sqrt()
-        };
+        let variance = values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / (n - 1.0);
+        let half = student_t_975(count - 1) * (variance / n).sqrt();
         Some(Self {
             mean,
             low: mean - half,
@@ -121,6 +117,6 @@ mod tests {
         let after = [Some(2.0), Some(9.0), Some(3.0)];
         let interval = Interval::of_differences(&before, &after).expect("two pairs");
         assert_eq!((interval.mean, interval.count), (1.0, 2));
-        assert!(Interval::of(&[]).is_none());
+        assert!(Interval::of(&[]).is_none() && Interval::of(&[1.0]).is_none());
     }
 }

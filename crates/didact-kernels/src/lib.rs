@@ -12,6 +12,8 @@
 //! | [`rms_norm`] | root-mean-square normalisation |
 //! | [`rotary`] | rotary position embedding |
 //! | [`gated`] | SwiGLU and GeGLU |
+#![allow(unsafe_code)]
+
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 mod readme {}

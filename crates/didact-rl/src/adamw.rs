@@ -67,12 +67,17 @@ impl AdamWConfig {
             })
         };
         for (name, beta) in [("beta1", self.beta1), ("beta2", self.beta2)] {
-            if !(0.0..1.0).contains(&beta) {
-                return refuse(name, format!("{beta} is not in [0, 1)"));
+            // The state is f32, in which a beta just below 1 would be 1 and its moment stay 0.
+            if !(0.0..1.0).contains(&beta) || beta as f32 >= 1.0 {
+                return refuse(name, format!("{beta} is not in [0, 1) in single precision"));
             }
         }
-        if !(self.epsilon > 0.0 && self.epsilon.is_finite()) {
-            return refuse("epsilon", format!("{} is not above 0", self.epsilon));
+        // A smaller one would be 0 in f32, and an entry that never had a gradient 0 / 0.
+        if !(self.epsilon >= f64::from(f32::MIN_POSITIVE) && self.epsilon.is_finite()) {
+            return refuse(
+                "epsilon",
+                format!("{} is too close to 0 for single precision", self.epsilon),
+            );
         }
         if !(self.weight_decay >= 0.0 && self.weight_decay.is_finite()) {
             return refuse(

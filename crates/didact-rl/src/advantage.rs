@@ -112,6 +112,15 @@ pub fn advantages_of_several(
     match mixing {
         RewardMixing::SumThenNormalise => advantages(&weighted_sum(rewards, weights)?, config),
         RewardMixing::NormaliseThenSum => {
+            // A refused sample is placed below its group in each reward; a negative weight would lift it above.
+            if let Some(weight) = weights.iter().find(|&&weight| weight < 0.0) {
+                return Err(Error::InvalidRequest {
+                    what: "rewards that are normalised before they are summed".to_owned(),
+                    problem: format!(
+                        "a weight is {weight}, but must be 0 or above; negate the reward instead"
+                    ),
+                });
+            }
             // Also checks the shapes, and says which samples are refused by any reward.
             let summed = weighted_sum(rewards, weights)?;
             let by_group = AdvantageConfig {

@@ -42,7 +42,7 @@ impl Curriculum for ShuffledEpochs {
             return Vec::new();
         }
         let length = self.problems as u64;
-        let mut chosen = Vec::with_capacity(count);
+        let mut chosen = Vec::new();
         for _ in 0..count {
             let epoch = self.taken / length;
             if self.order.is_empty() || epoch != self.epoch {

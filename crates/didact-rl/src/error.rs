@@ -38,7 +38,7 @@ pub enum Error {
         problem: String,
     },
     /// A number that should be finite is not.
-    #[error("{what} is {value}; nothing was updated")]
+    #[error("{what} is {value}, but must be a finite number")]
     NonFinite {
         /// Which number, of which sample.
         what: String,

@@ -65,8 +65,8 @@ pub fn evaluate_teacher(
     for group in &groups {
         let problem = &problems[group.problem];
         found.push(evaluate_problem(&problem.problem.id, group, &mut means));
-        let samples = group.samples.iter().enumerate();
-        records.extend(samples.map(|(i, s)| RolloutRecord::new(step, problem, i, s, None)));
+        let samples = group.samples.iter();
+        records.extend(samples.map(|s| RolloutRecord::new(step, problem, s, None)));
     }
     let mut metrics = Metrics::new();
     metrics.extend_prefixed("eval/", &means.metrics());

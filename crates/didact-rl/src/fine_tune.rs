@@ -124,7 +124,8 @@ impl FineTuneConfig {
         if let Some(steps) = self.max_steps {
             at_least_one("max_steps", steps)?;
         }
-        let all = self.epochs * (examples as u64).div_ceil(self.batch_size as u64);
+        let batches = (examples as u64).div_ceil(self.batch_size as u64);
+        let all = self.epochs.saturating_mul(batches);
         let steps = self.max_steps.unwrap_or(all).min(all);
         Ok(ResolvedFineTuneConfig {
             stage: self.stage.clone(),
@@ -214,7 +215,7 @@ pub fn fine_tune(
     };
     let mut trainer = Trainer::new(decoder, config.optimizer, options)?;
     let batches_per_epoch = sequences.len().div_ceil(config.batch_size) as u64;
-    let mut losses = Vec::with_capacity(config.steps as usize);
+    let mut losses = Vec::new();
     let mut order = Vec::new();
     for step in 0..config.steps {
         let (epoch, batch) = (

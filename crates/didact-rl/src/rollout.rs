@@ -145,6 +145,8 @@ pub struct ScoreRecord {
 pub struct Sample {
     /// Names it in errors: the problem's id and the sample's index.
     pub id: String,
+    /// Its number among the samples of its problem in one step, from 0.
+    pub index: usize,
     /// What was sampled.
     pub completion: Completion,
     /// The same in the teacher's and the student's format, with spans.
@@ -177,6 +179,12 @@ impl Group {
     }
 }
 
+/// The number of a group's first sample: a problem that is chosen twice goes on counting, so that its second group
+/// takes other draws.
+fn first_index(earlier: &[usize], problem: usize, group_size: usize) -> usize {
+    earlier.iter().filter(|&&other| other == problem).count() * group_size
+}
+
 /// Samples `options.group_size` explanations of each of the problems `chosen`.
 ///
 /// # Errors
@@ -188,9 +196,10 @@ pub fn sample(
     chosen: &[usize],
     options: SampleOptions<'_>,
 ) -> Result<Vec<Group>> {
-    let mut requests = Vec::with_capacity(chosen.len() * options.group_size);
-    for &problem in chosen {
-        for sample in 0..options.group_size {
+    let mut requests = Vec::new();
+    for (place, &problem) in chosen.iter().enumerate() {
+        let first = first_index(&chosen[..place], problem, options.group_size);
+        for sample in first..first + options.group_size {
             requests.push(GenerateRequest {
                 prompt: problems[problem].prompt.ids.clone(),
                 sampling: options.sampling.clone(),
@@ -206,15 +215,17 @@ pub fn sample(
     }
     let mut completions = policy.generate(&requests)?.into_iter();
     let mut groups = Vec::with_capacity(chosen.len());
-    for &problem in chosen {
+    for (place, &problem) in chosen.iter().enumerate() {
+        let first = first_index(&chosen[..place], problem, options.group_size);
         let PreparedProblem {
             problem: source,
             prompt,
         } = &problems[problem];
         let mut samples = Vec::with_capacity(options.group_size);
-        for (index, completion) in completions.by_ref().take(options.group_size).enumerate() {
+        for (index, completion) in (first..).zip(completions.by_ref().take(options.group_size)) {
             samples.push(Sample {
                 id: format!("{}#{index}", source.id),
+                index,
                 explained: from_tokens(
                     &task.format,
                     &task.tokenizer,
@@ -278,19 +289,18 @@ pub struct RolloutRecord {
 }
 
 impl RolloutRecord {
-    /// What to keep of the `index`-th sample of a group.
+    /// What to keep of a sample.
     #[must_use]
     pub fn new(
         step: u64,
         problem: &PreparedProblem,
-        index: usize,
         sample: &Sample,
         advantage: Option<f64>,
     ) -> Self {
         Self {
             step,
             problem: problem.problem.id.clone(),
-            sample: index,
+            sample: sample.index,
             policy_version: sample.completion.policy_version,
             prompt_tokens: problem.prompt.ids.len(),
             ids: sample.completion.ids.clone(),

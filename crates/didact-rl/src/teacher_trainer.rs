@@ -282,9 +282,10 @@ impl TeacherTrainer {
             .trainer
             .step(&chosen_sequences, &self.config.loss, learning_rate);
         let updates = self.trainer.updates();
-        self.engines
-            .policy
-            .update_weights(self.trainer.policy()?.clone(), updates);
+        // After a step that failed halfway there is no policy; its own error says why.
+        if let Ok(policy) = self.trainer.policy() {
+            self.engines.policy.update_weights(policy.clone(), updates);
+        }
         let report = report?;
         let mixed = self
             .engines
@@ -362,14 +363,8 @@ impl TeacherTrainer {
         let mut records = Vec::new();
         for (group, advantages) in groups.iter().zip(advantages) {
             let problem = &self.problems[group.problem];
-            for (index, (sample, advantage)) in group.samples.iter().zip(advantages).enumerate() {
-                records.push(RolloutRecord::new(
-                    step,
-                    problem,
-                    index,
-                    sample,
-                    Some(*advantage),
-                ));
+            for (sample, advantage) in group.samples.iter().zip(advantages) {
+                records.push(RolloutRecord::new(step, problem, sample, Some(*advantage)));
             }
         }
         observer.on_rollouts(MetricsKind::Train, step, &records)?;

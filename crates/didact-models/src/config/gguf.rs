@@ -120,6 +120,17 @@ impl Metadata<'_> {
         {
             return Err(self.unsupported(&scaling, kind.to_owned(), "only none is"));
         }
+        // Without a type, a factor means linear scaling to other readers of the format.
+        if self.gguf.find::<&str>(&scaling)?.is_none() {
+            for name in ["rope.scaling.factor", "rope.scale_linear"] {
+                if let Some(factor) = self.gguf.find::<f32>(&key(name))?
+                    && factor != 0.0
+                    && factor != 1.0
+                {
+                    return Err(self.unsupported(&key(name), factor.to_string(), "only 1 is"));
+                }
+            }
+        }
         let sliding = key("attention.sliding_window");
         if let Some(window) = self.gguf.find::<usize>(&sliding)?
             && window > 0

@@ -376,6 +376,8 @@ fn refuse_window(keys: &Keys<'_>, options: &DecoderOptions) -> Result<()> {
     };
     let switch = keys.boolean("use_sliding_window")?;
     let used = match (switch, listed) {
+        // Mistral's configuration knows neither the switch nor the list: a window that is set is used.
+        _ if family == Family::Mistral => true,
         (Some(false), _) => false,
         (_, Some(listed)) => listed,
         // Without a list, the first `max_window_layers` layers of Qwen see everything.
@@ -383,7 +385,7 @@ fn refuse_window(keys: &Keys<'_>, options: &DecoderOptions) -> Result<()> {
             let full = keys.integer("max_window_layers")?;
             full.is_none_or(|full| full < options.num_hidden_layers as u64)
         }
-        (None, None) => family == Family::Mistral,
+        (None, None) => false,
     };
     if used && window < context {
         let fix = format!(
