@@ -4,6 +4,7 @@
 //! engines that it is given.
 
 use didact_core::{NamedValue, Outcome, Problem, Sampling};
+use didact_data::PromptFormat;
 use didact_rl::rollout::{
     Group, PreparedProblem, RolloutModels, Sample, SampleOptions, TeacherTask, sample, score,
 };
@@ -109,10 +110,9 @@ pub fn collect(
         };
         let mut groups = sample(models.policy, task, problems, chosen, options)?;
         score(models, task, problems, &mut groups, 0, None)?;
-        let thought_end = &task.format.student.thought.end;
         for group in &groups {
             let problem = &problems[group.problem].problem;
-            match best(group, config.keep_unclosed, thought_end) {
+            match best(group, config.keep_unclosed, &task.format) {
                 Some((sample, reward, terms)) => {
                     collected.explanations.push(CollectedExplanation {
                         problem: problem.clone(),
@@ -133,7 +133,7 @@ pub fn collect(
 fn best<'a>(
     group: &'a Group,
     keep_unclosed: bool,
-    thought_end: &str,
+    format: &PromptFormat,
 ) -> Option<(&'a Sample, f64, &'a [NamedValue])> {
     let mut best: Option<(&Sample, f64, &[NamedValue])> = None;
     for sample in &group.samples {
@@ -141,14 +141,25 @@ fn best<'a>(
             continue;
         };
         let closed = sample.explained.closed || keep_unclosed;
-        // Between a student's tags, a text that holds the end tag would be another, shorter thought.
         let text = &sample.explained.text;
-        let usable = closed && !text.trim().is_empty() && !text.contains(thought_end);
+        let usable = closed && !text.trim().is_empty() && !holds_tag(format, text);
         if usable && best.is_none_or(|(_, other, _)| *reward > other) {
             best = Some((sample, *reward, terms));
         }
     }
     best
+}
+
+/// Whether a text holds a tag of the format: between a student's own tags it would end the thought, open another
+/// or pass for a solution.
+fn holds_tag(format: &PromptFormat, text: &str) -> bool {
+    [
+        &format.teacher.explanation,
+        &format.student.thought,
+        &format.solution,
+    ]
+    .iter()
+    .any(|tags| text.contains(&tags.start) || text.contains(&tags.end))
 }
 
 #[cfg(test)]
@@ -202,10 +213,11 @@ mod tests {
                 explained("better, but open", false, -1.0),
                 explained("best, but </think> ends the thought", true, 0.0),
                 explained(" ", true, 1.0),
+                explained("<explanation>opened once more", true, 2.0),
             ],
         };
         let text = |keep_unclosed| {
-            let (sample, ..) = best(&group, keep_unclosed, "</think>").unwrap();
+            let (sample, ..) = best(&group, keep_unclosed, &PromptFormat::think()).unwrap();
             sample.explained.text.as_str()
         };
         assert_eq!(text(false), "good");

@@ -27,6 +27,7 @@ pub(crate) fn table(results: &PipelineResults) -> String {
         ("eval/reward/solution_log_prob", "  solution term"),
         ("eval/reward/kl", "  divergence term"),
         ("eval/missing_tag_ratio", "explanations not closed"),
+        ("eval/refused/ratio", "explanations without a reward"),
         ("eval/completions/mean_length", "tokens an explanation"),
     ] {
         let (before, after) = (figure(&teacher.before, name), figure(&teacher.after, name));
@@ -66,5 +67,5 @@ pub(crate) fn table(results: &PipelineResults) -> String {
 }
 
 fn shown(interval: Option<Interval>) -> String {
-    interval.map_or_else(|| "-".to_owned(), |i| format!("{i:.3}"))
+    interval.map_or_else(|| "-".to_owned(), |i| format!("{i:.3} (n = {})", i.count))
 }
