@@ -32,7 +32,7 @@ struct Row {
 }
 
 /// What the reference hands to its reward, beside the texts.
-#[derive(Deserialize, Clone)]
+#[derive(Deserialize)]
 struct Columns {
     text: String,
     prompt: String,
@@ -63,14 +63,53 @@ pub(crate) fn run(fixtures: &Path, report: &mut Report) {
     let Some(File { rows }) = read(&path, report) else {
         return;
     };
-    // Rows at which the reference raises have no columns; they were made with the same tags.
-    let columns = rows.iter().find_map(|row| row.teacher.clone());
     for (number, row) in rows.iter().enumerate() {
         let name = format!("data_format/row {number} ({})", row.tokenizer);
-        let columns = row.teacher.clone().or_else(|| columns.clone());
-        if let Err(message) = compare(fixtures, &name, row, columns.as_ref(), report) {
+        let Some(columns) = columns_of(&rows, number) else {
+            report.skip(&name, "its tags are not in the file");
+            continue;
+        };
+        if let Err(message) = compare(fixtures, &name, row, columns, report) {
             report.fail(&name, &message);
         }
+    }
+}
+
+/// The row's own columns. A row at which the reference raised has none: the nearest ones under the same
+/// tokenizer whose tags stand in all the texts that the row has.
+fn columns_of(rows: &[Row], number: usize) -> Option<&Columns> {
+    let row = rows.get(number)?;
+    row.teacher.as_ref().or_else(|| {
+        rows.iter()
+            .enumerate()
+            .filter(|(_, other)| other.tokenizer == row.tokenizer)
+            .filter_map(|(at, other)| Some((at, other.teacher.as_ref()?)))
+            .filter(|(_, columns)| row.holds_tags_of(columns))
+            .min_by_key(|(at, _)| at.abs_diff(number))
+            .map(|(_, columns)| columns)
+    })
+}
+
+impl Row {
+    fn teacher_text(&self) -> Option<&str> {
+        let columns = || self.teacher.as_ref().map(|columns| &*columns.text);
+        self.teacher_text_only.as_deref().or_else(columns)
+    }
+
+    fn holds_tags_of(&self, columns: &Columns) -> bool {
+        let holds = |text: Option<&str>, tags: [&str; 2]| {
+            let solution = [&*columns.start_solution_tags, &*columns.end_solution_tags];
+            text.is_none_or(|text| tags.iter().chain(&solution).all(|tag| text.contains(*tag)))
+        };
+        let teacher = [
+            &*columns.start_think_teacher_tags,
+            &*columns.end_think_teacher_tags,
+        ];
+        let student = [
+            &*columns.start_think_student_tags,
+            &*columns.end_think_student_tags,
+        ];
+        holds(self.teacher_text(), teacher) && holds(self.student_sft_text.as_deref(), student)
     }
 }
 
@@ -78,19 +117,20 @@ fn compare(
     fixtures: &Path,
     name: &str,
     row: &Row,
-    columns: Option<&Columns>,
+    columns: &Columns,
     report: &mut Report,
 ) -> Result<(), String> {
     let tokenizer = Tokenizer::from_folder(folder(fixtures, &row.tokenizer)).map_err(text)?;
     let plain = row.line.get("conversations").is_none();
-    let mut format = columns.map_or_else(PromptFormat::thought, format_of);
-    let (Some(teacher_text), Some(student_text)) = (&row.teacher_text_only, &row.student_sft_text)
-    else {
+    let mut format = format_of(columns);
+    let (teacher_text, student_text) = (row.teacher_text(), row.student_sft_text.as_deref());
+    // One text may be missing for other reasons; the reference took the row if it made either.
+    if teacher_text.is_none() && student_text.is_none() {
         let refused = read_row(&row.line, &format).is_err();
         let name = format!("{name} is refused, as by the reference");
         report.equal(&name, refused, || "the row was read".to_owned());
         return Ok(());
-    };
+    }
     if row.line["solution"]
         .as_str()
         .is_some_and(|solution| solution.trim().is_empty())
@@ -101,23 +141,73 @@ fn compare(
         return Ok(());
     }
     let problem = read_row(&row.line, &format)?;
-    let chats = [teacher_text, student_text];
-    let [teacher_system, student_system] = chats.map(|chat| system_of(&tokenizer, chat, &problem));
-    format.teacher.system_prompt = teacher_system?;
-    format.student.system_prompt = student_system?;
+    if let Some(chat) = teacher_text {
+        format.teacher.system_prompt = system_of(&tokenizer, chat, &problem)?;
+    }
+    if let Some(chat) = student_text {
+        format.student.system_prompt = system_of(&tokenizer, chat, &problem)?;
+    }
     format.pad_contents = !plain;
-    let trace = problem
-        .reasoning_trace
-        .as_ref()
-        .unwrap_or(&problem.solution);
-    let note = if plain {
+    let mut ours = Ours {
+        tokenizer,
+        format,
+        problem,
+        plain,
+    };
+    match teacher_text {
+        Some(chat) => compare_teacher(name, row, chat, &ours, report)?,
+        None => report.skip(&format!("{name} teacher"), "the file has no text of it"),
+    }
+    if plain {
+        ours.format.student.delimiter.clear();
+    }
+    match student_text {
+        Some(chat) => compare_student(name, row, chat, &ours, report)?,
+        None => report.skip(&format!("{name} student"), "the file has no text of it"),
+    }
+    Ok(())
+}
+
+/// A row as we read it.
+struct Ours {
+    tokenizer: Tokenizer,
+    format: PromptFormat,
+    problem: Problem,
+    plain: bool,
+}
+
+impl Ours {
+    fn trace(&self) -> &String {
+        let Problem {
+            reasoning_trace,
+            solution,
+            ..
+        } = &self.problem;
+        reasoning_trace.as_ref().unwrap_or(solution)
+    }
+}
+
+fn compare_teacher(
+    name: &str,
+    row: &Row,
+    teacher_text: &str,
+    ours: &Ours,
+    report: &mut Report,
+) -> Result<(), String> {
+    let Ours {
+        tokenizer,
+        format,
+        problem,
+        plain,
+    } = ours;
+    let note = if *plain {
         " (contents unpadded, as published for plain rows)"
     } else {
         ""
     };
 
     let example = format
-        .teacher_example(&tokenizer, &problem, trace)
+        .teacher_example(tokenizer, problem, ours.trace())
         .map_err(text)?;
     compare_example(
         &format!("{name} teacher SFT text, ids and clean labels{note}"),
@@ -126,7 +216,7 @@ fn compare(
         row.teacher_text_only_mask.as_ref(),
         report,
     );
-    let prompt = format.teacher_prompt(&tokenizer, &problem).map_err(text)?;
+    let prompt = format.teacher_prompt(tokenizer, problem).map_err(text)?;
     match (&row.teacher, &row.teacher_error) {
         (Some(expected), _) => {
             let mut mismatch = Mismatch::default();
@@ -146,8 +236,11 @@ fn compare(
             );
             let supplied = [&*format.teacher.explanation.start, &format.padding].concat();
             mismatch.compare("prefix", &supplied, &expected.masked_out_think_prefix);
-            let system = &format.student.system_prompt;
-            mismatch.compare("student system", system, &expected.student_system_prompts);
+            // Our student's system prompt is the one in its text.
+            if row.student_sft_text.is_some() {
+                let system = &format.student.system_prompt;
+                mismatch.compare("student system", system, &expected.student_system_prompts);
+            }
             mismatch.close(&format!("{name} reward columns{note}"), report);
         }
         (None, Some(_)) => {
@@ -163,17 +256,24 @@ fn compare(
         }
         (None, None) => return Err("neither `teacher` nor `teacher_error`".to_owned()),
     }
+    Ok(())
+}
 
-    if plain {
-        format.student.delimiter.clear();
-    }
-    let note = if plain {
+fn compare_student(
+    name: &str,
+    row: &Row,
+    student_text: &str,
+    ours: &Ours,
+    report: &mut Report,
+) -> Result<(), String> {
+    let note = if ours.plain {
         " (unpadded, no delimiter, as published for plain rows)"
     } else {
         ""
     };
-    let example = format
-        .student_example(&tokenizer, &problem, trace)
+    let example = ours
+        .format
+        .student_example(&ours.tokenizer, &ours.problem, ours.trace())
         .map_err(text)?;
     compare_example(
         &format!("{name} student SFT text, ids and clean labels{note}"),

@@ -1,6 +1,6 @@
 //! `forward/*`: hidden states, logits and greedy continuations of tiny models of every family.
 //!
-//! A folder is a model with `io.safetensors` beside it; `forward/info.json` has the continuations. The
+//! A folder is a model, with `io.safetensors` beside it where it has batches; `forward/info.json` has the continuations. The
 //! padded golden batches are packed without their padding.
 
 use std::collections::BTreeMap;
@@ -12,7 +12,7 @@ use didact::models::Decoder;
 use safetensors::{Dtype, SafeTensors};
 use serde::Deserialize;
 
-use crate::report::Report;
+use crate::report::{Report, error_to_one};
 
 /// Logits and hidden states, times max(1, |y|).
 const TOLERANCE: f64 = 1e-4;
@@ -46,13 +46,29 @@ pub(crate) fn run(fixtures: &Path, report: &mut Report) {
         Ok(info) => info,
         Err(message) => return report.fail("forward/info.json", &message),
     };
-    for folder in folders(&root) {
+    let folders = match folders(&root) {
+        Ok(folders) => folders,
+        Err(message) => return report.fail("forward", &message),
+    };
+    for folder in folders {
         let name = folder
             .file_name()
             .unwrap_or_default()
             .to_string_lossy()
             .into_owned();
         let label = format!("forward/{name}");
+        let io = folder.join("io.safetensors");
+        let has_batches = io.is_file();
+        let greedy = info.get(&name);
+        if !has_batches {
+            report.skip(
+                &format!("{label} batches"),
+                "the folder has no io.safetensors",
+            );
+            if greedy.is_none() {
+                continue;
+            }
+        }
         let decoder = match Decoder::load_folder(&folder, &Device::flex()) {
             Ok(decoder) => decoder,
             Err(error) => {
@@ -60,11 +76,10 @@ pub(crate) fn run(fixtures: &Path, report: &mut Report) {
                 continue;
             }
         };
-        let checked = compare_batches(&decoder, &folder.join("io.safetensors"), &label, report);
-        if let Err(message) = checked {
+        if has_batches && let Err(message) = compare_batches(&decoder, &io, &label, report) {
             report.fail(&label, &message);
         }
-        match info.get(&name) {
+        match greedy {
             Some(greedy) => compare_greedy(&decoder, greedy, &label, report),
             None => report.skip(&format!("{label} greedy"), "info.json has no continuation"),
         }
@@ -72,23 +87,28 @@ pub(crate) fn run(fixtures: &Path, report: &mut Report) {
 }
 
 fn read_info(path: &Path) -> Outcome<BTreeMap<String, Greedy>> {
-    if !path.exists() {
-        return Ok(BTreeMap::new());
-    }
-    let text = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
+    let text = match std::fs::read_to_string(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
+        text => text.map_err(|error| error.to_string())?,
+    };
     let info: Info = serde_json::from_str(&text).map_err(|error| error.to_string())?;
     Ok(info.models)
 }
 
-/// The folders with golden batches, by name.
-fn folders(root: &Path) -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(root).into_iter().flatten().flatten();
-    let mut folders: Vec<PathBuf> = entries
-        .map(|entry| entry.path())
-        .filter(|p| p.join("io.safetensors").is_file())
-        .collect();
+/// The folders with a model or golden batches, by name.
+fn folders(root: &Path) -> Outcome<Vec<PathBuf>> {
+    let mut folders = Vec::new();
+    for entry in std::fs::read_dir(root).map_err(|error| error.to_string())? {
+        let path = entry.map_err(|error| error.to_string())?.path();
+        if ["config.json", "io.safetensors"]
+            .iter()
+            .any(|file| path.join(file).is_file())
+        {
+            folders.push(path);
+        }
+    }
     folders.sort();
-    folders
+    Ok(folders)
 }
 
 /// One sequence of a golden batch without its padding.
@@ -177,6 +197,9 @@ fn read_batch(golden: &SafeTensors<'_>, side: &str, vocabulary: usize) -> Outcom
         let kept: Vec<usize> = (row * length..(row + 1) * length)
             .filter(|&cell| mask[cell] == 1)
             .collect();
+        if kept.is_empty() {
+            return Err(format!("{side} padded sequence {row} is all padding"));
+        }
         if kept
             .iter()
             .enumerate()
@@ -285,6 +308,10 @@ fn compare_greedy(decoder: &Decoder, greedy: &Greedy, label: &str, report: &mut 
 
 /// The likeliest continuation, every step computed afresh.
 fn continue_greedily(decoder: &Decoder, prompt: &[u32], steps: usize) -> Outcome<Vec<u32>> {
+    let vocabulary = decoder.config().vocab_size;
+    if prompt.is_empty() || prompt.iter().any(|&id| id as usize >= vocabulary) {
+        return Err("the prompt is empty or holds an id outside the vocabulary".into());
+    }
     let mut ids = prompt.to_vec();
     for _ in 0..steps {
         let hidden = forward(decoder, &[&ids])?
@@ -335,19 +362,16 @@ fn numbers(tensor: Tensor<2>) -> Outcome<Vec<f64>> {
         .map_err(|error| error.to_string())
 }
 
-/// The largest |x − y| / max(1, |y|); infinite where the lengths differ or a value is not a number.
+/// The largest |x − y| / max(1, |y|), 0 for equal infinities; infinite where the lengths differ or a value is not a number.
 fn worst_relative(found: &[f64], expected: &[f64]) -> f64 {
     if found.len() != expected.len() {
         return f64::INFINITY;
     }
-    found.iter().zip(expected).fold(0.0, |worst, (x, y)| {
-        let error = (x - y).abs() / y.abs().max(1.0);
-        if error.is_nan() {
-            f64::INFINITY
-        } else {
-            worst.max(error)
-        }
-    })
+    found
+        .iter()
+        .zip(expected)
+        .map(|(&x, &y)| error_to_one(x, y))
+        .fold(0.0, f64::max)
 }
 
 fn integers(golden: &SafeTensors<'_>, name: &str) -> Outcome<Vec<i64>> {

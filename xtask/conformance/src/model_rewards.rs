@@ -17,7 +17,7 @@ use serde_json::{Map, Value};
 
 use crate::golden::{json_files, number};
 use crate::report::{Report, worst_difference};
-use crate::rewards::convert;
+use crate::rewards::{DEFAULT_RUN, convert};
 use crate::tokenizer::read;
 
 /// Absolute, as `fixtures/README.md` measures f32 against f64.
@@ -246,6 +246,8 @@ fn compare(
         }
         reader.spans = clean.spans;
         reader.scored.clear();
+        compare_clean(case, &mut reader, configs, report);
+        return;
     }
     for (variant, values) in &case.variants {
         let name = format!("models/{}/{variant}", case.id);
@@ -253,11 +255,7 @@ fn compare(
             report.fail(&name, "reward_configs.json does not name this variant");
             continue;
         };
-        let expected = match &case.quirk {
-            None => number(&values["reward"]).ok(),
-            Some(_) if variant == "default_run" => case.clean_offset_spans.default_run_reward,
-            Some(_) => continue,
-        };
+        let expected = number(&values["reward"]).ok();
         compare_reward(
             &name,
             &mut reader,
@@ -266,6 +264,50 @@ fn compare(
             expected,
             report,
         );
+    }
+}
+
+/// A case that shows a defect of the reference: its variants hold the defect's values, and the one clean
+/// value that the file has is the default run's.
+fn compare_clean(
+    case: &Case,
+    reader: &mut Reader<'_>,
+    configs: &Map<String, Value>,
+    report: &mut Report,
+) {
+    let name = format!("models/{}/{DEFAULT_RUN}", case.id);
+    let Some(config) = configs.get(DEFAULT_RUN) else {
+        let reason = "reward_configs.json does not name the one variant with a clean value";
+        return report.skip(&name, reason);
+    };
+    let expected = case.clean_offset_spans.default_run_reward;
+    compare_reward(
+        &name,
+        reader,
+        config,
+        case.gen_temperature,
+        expected,
+        report,
+    );
+    let others: Vec<&str> = case
+        .variants
+        .keys()
+        .map(String::as_str)
+        .filter(|variant| *variant != DEFAULT_RUN)
+        .collect();
+    if !others.is_empty() {
+        let name = format!(
+            "models/{}: {} other variants pin the reference's defect, so the clean {DEFAULT_RUN} is compared",
+            case.id,
+            others.len()
+        );
+        let unknown: Vec<&str> = others
+            .into_iter()
+            .filter(|variant| !configs.contains_key(*variant))
+            .collect();
+        report.equal(&name, unknown.is_empty(), || {
+            format!("reward_configs.json does not name {unknown:?}")
+        });
     }
 }
 

@@ -55,6 +55,21 @@ impl Report {
     }
 }
 
+/// `|found − expected| / scale`. Equal values are 0 apart, infinities too; a NaN is infinitely far from
+/// everything, so that a fold with `f64::max` cannot drop it.
+pub(crate) fn scaled_error(found: f64, expected: f64, scale: f64) -> f64 {
+    if found == expected {
+        return 0.0;
+    }
+    let error = (found - expected).abs() / scale;
+    if error.is_nan() { f64::INFINITY } else { error }
+}
+
+/// `|found − expected| / max(1, |expected|)`.
+pub(crate) fn error_to_one(found: f64, expected: f64) -> f64 {
+    scaled_error(found, expected, expected.abs().max(1.0))
+}
+
 /// The largest absolute difference of two slices; infinite where their lengths differ or a value is
 /// not a number.
 pub(crate) fn worst_difference(found: &[f64], expected: &[f64]) -> f64 {

@@ -15,11 +15,12 @@ use didact::reward::{
 use serde_json::Value;
 
 use crate::golden::{json_files, list, member, number, numbers, read, text};
-use crate::report::Report;
+use crate::report::{Report, error_to_one};
 
 const STORED_TEMPERATURE: f64 = 0.7;
 const TOLERANCE: f64 = 1e-4;
-const DEFAULT_RUN: &str = "default_run";
+/// The configuration whose metrics and clean values the cases hold.
+pub(crate) const DEFAULT_RUN: &str = "default_run";
 
 /// Checks every case of `fixtures/cases` under every configuration of `fixtures/reward_configs.json`.
 pub(crate) fn run(fixtures: &Path, report: &mut Report) {
@@ -102,19 +103,27 @@ fn check_case(
             );
         }
     }
-    let default_run = convert(member(configs, DEFAULT_RUN)?, gen_temperature)
+    // Metrics and clean values are of this one configuration; without it there is nothing to compare.
+    let Some(default_run) = configs.get(DEFAULT_RUN) else {
+        let reason = format!("reward_configs.json has no {DEFAULT_RUN}");
+        report.skip(&format!("{name} metrics, clean spans"), &reason);
+        return Ok(());
+    };
+    let default_run = convert(default_run, gen_temperature)
         .map_err(|message| format!("configuration {DEFAULT_RUN}: {message}"))?;
     if !is_stored(&default_run) {
         return Ok(());
     }
     if comparable {
-        let metrics = member(case, "logged_metrics_default_run")?;
         let line = format!("{name} metrics");
-        report_worst(
-            report,
-            &line,
-            check_metrics(&default_run, &scored, &published, metrics),
-        );
+        match case.get("logged_metrics_default_run") {
+            None | Some(Value::Null) => report.skip(&line, "the case has none"),
+            Some(metrics) => report_worst(
+                report,
+                &line,
+                check_metrics(&default_run, &scored, &published, metrics),
+            ),
+        }
     }
     // Where the clean text is another one, its log-probs are not stored.
     let same_text = [
@@ -322,10 +331,16 @@ fn check_metrics(
         .as_object()
         .ok_or("`logged_metrics_default_run` is not an object")?;
     let mut worst = Worst::default();
+    let mut compared = 0;
     for (published, expected) in metrics {
         if let Some(name) = our_metric(published) {
             worst.compare(term(&outcome, &name)?, number(expected)?);
+            compared += 1;
         }
+    }
+    // No comparison is not an error of 0.
+    if compared == 0 {
+        return Err("`logged_metrics_default_run` names no metric of ours".to_owned());
     }
     Ok(worst.0)
 }
@@ -367,10 +382,7 @@ struct Worst(f64);
 
 impl Worst {
     fn compare(&mut self, found: f64, expected: f64) {
-        let error = (found - expected).abs() / expected.abs().max(1.0);
-        self.0 = self
-            .0
-            .max(if error.is_nan() { f64::INFINITY } else { error });
+        self.0 = self.0.max(error_to_one(found, expected));
     }
 
     fn compare_scores(

@@ -137,13 +137,17 @@ pub(crate) fn folder(fixtures: &Path, name: &str) -> PathBuf {
     }
 }
 
-/// A file's content; `None` where it is absent (silently) or broken (a failure).
+/// A file's content; `None` where it is absent (silently), or cannot be read or is broken (a failure).
 pub(crate) fn read<T: DeserializeOwned>(path: &Path, report: &mut Report) -> Option<T> {
-    let text = std::fs::read_to_string(path).ok()?;
-    match serde_json::from_str(&text) {
+    let content = match std::fs::read_to_string(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return None,
+        Err(error) => Err(error.to_string()),
+        Ok(text) => serde_json::from_str(&text).map_err(|error| error.to_string()),
+    };
+    match content {
         Ok(value) => Some(value),
         Err(error) => {
-            report.fail(&path.display().to_string(), &error.to_string());
+            report.fail(&path.display().to_string(), &error);
             None
         }
     }
