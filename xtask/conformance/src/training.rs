@@ -3,21 +3,21 @@
 //! A folder is a model; `train.json` beside it has the batches and the norms, `train.safetensors` some whole
 //! tensors. Everything goes through the training step that real runs take.
 
+mod golden;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use burn::module::Param;
 use burn::tensor::{Device, Tensor};
-use didact::core::Span;
 use didact::models::{Decoder, ParameterVisitor};
 use didact::rl::loss::{GrpoConfig, Loss, SftLoss};
 use didact::rl::{
     AdamWConfig, DecayedParameters, Gradients, StepOptions, StepReport, Trainer, TrainingSequence,
 };
 use safetensors::{Dtype, SafeTensors};
-use serde::Deserialize;
 
+use self::golden::{AdamWSteps, Golden, Grpo, Sft};
 use crate::report::{Report, error_to_one, scaled_error, worst_difference};
 
 /// Gradients in f32, relative to the largest entry; norms, relative to themselves.
@@ -31,52 +31,6 @@ const LOSS_TOLERANCE: f64 = 1e-4;
 const UPDATE_TOLERANCE: f64 = 1e-3;
 
 type Outcome<T> = Result<T, String>;
-
-#[derive(Deserialize)]
-struct Golden {
-    sft: Option<Sft>,
-    adamw: Option<AdamWSteps>,
-    grpo_rlt: Option<Grpo>,
-}
-
-#[derive(Deserialize)]
-struct Sft {
-    labels: Vec<Vec<i64>>,
-    input_ids: Vec<Vec<u32>>,
-    mask: Vec<Vec<u8>>,
-    loss: f64,
-    grad_norms: BTreeMap<String, f64>,
-    grad_norm_total: f64,
-}
-
-#[derive(Deserialize)]
-struct AdamWSteps {
-    lr: f64,
-    betas: [f64; 2],
-    eps: f64,
-    weight_decay: f64,
-    decay_applied_to: String,
-    max_grad_norm: f64,
-    losses_before_step_1_2_and_after: Vec<f64>,
-    grad_norms_before_clip: Vec<f64>,
-    param_delta_norms: BTreeMap<String, f64>,
-}
-
-#[derive(Deserialize)]
-struct Grpo {
-    prompt_ids: Vec<Vec<u32>>,
-    completion_ids: Vec<Vec<u32>>,
-    completion_mask: Vec<Vec<u8>>,
-    temperature: f64,
-    beta: f64,
-    advantages: Vec<f64>,
-    ref_logps: Vec<Vec<f32>>,
-    policy_logps: Vec<Vec<f64>>,
-    loss: f64,
-    mean_kl: f64,
-    grad_norms: BTreeMap<String, f64>,
-    grad_norm_total: f64,
-}
 
 /// The names of the stored tensors begin with what they are.
 const SFT_GRADIENTS: &str = "sft_grad.";
@@ -181,72 +135,6 @@ fn compare(folder: &Path, label: &str, report: &mut Report) -> Outcome<()> {
     match grpo_rlt {
         Some(grpo) => compare_grpo(&decoder, grpo, tensors.as_ref(), label, report),
         None => Ok(()),
-    }
-}
-
-impl Sft {
-    /// The rows without their padding. Labels are −100 where a token is not supervised.
-    fn sequences(&self, vocabulary: usize) -> Outcome<Vec<TrainingSequence>> {
-        let count = self.input_ids.len();
-        if count == 0 || [self.mask.len(), self.labels.len()] != [count; 2] {
-            return Err("sft: input_ids, mask and labels are not equally many rows".to_owned());
-        }
-        let rows = self
-            .input_ids
-            .iter()
-            .zip(&self.mask)
-            .zip(&self.labels)
-            .enumerate();
-        rows.map(|(row, ((ids, mask), labels))| {
-            if [mask.len(), labels.len()] != [ids.len(); 2] {
-                return Err(format!(
-                    "sft row {row}: ids, mask and labels differ in length"
-                ));
-            }
-            check_ids(&format!("sft row {row}"), ids, vocabulary)?;
-            let length = mask.iter().filter(|&&m| m == 1).count();
-            let supervised: Vec<usize> = (0..labels.len())
-                .filter(|&position| labels[position] != -100)
-                .collect();
-            let (Some(&first), Some(&last)) = (supervised.first(), supervised.last()) else {
-                return Err(format!("sft row {row} has no supervised token"));
-            };
-            let whole = last + 1 - first == supervised.len() && last < length;
-            let padded_right = mask[..length].iter().all(|&m| m == 1);
-            if first == 0 || !whole || !padded_right {
-                return Err(format!(
-                    "sft row {row}: its supervised tokens are not one span"
-                ));
-            }
-            Ok(sequence(
-                format!("sft row {row}"),
-                &[],
-                &ids[..length],
-                Span::new(first, last + 1),
-            ))
-        })
-        .collect()
-    }
-}
-
-/// An id outside the vocabulary would end the run in a kernel.
-fn check_ids(name: &str, ids: &[u32], vocabulary: usize) -> Outcome<()> {
-    match ids.iter().find(|&&id| id as usize >= vocabulary) {
-        Some(id) => Err(format!("{name} holds {id}, outside the vocabulary")),
-        None => Ok(()),
-    }
-}
-
-fn sequence(id: String, prefix: &[u32], continuation: &[u32], trained: Span) -> TrainingSequence {
-    TrainingSequence {
-        id,
-        prefix: Arc::from(prefix),
-        continuation: continuation.to_vec(),
-        trained,
-        advantage: 0.0,
-        old_log_probs: None,
-        reference_log_probs: None,
-        sampling_log_probs: None,
     }
 }
 
@@ -466,49 +354,6 @@ fn compare_grpo(
                 .map(|data| (data.shape().to_vec(), data.iter::<f64>().collect()))
         },
     )
-}
-
-impl Grpo {
-    /// The rows without their padding.
-    fn sequences(&self, vocabulary: usize) -> Outcome<Vec<TrainingSequence>> {
-        let count = self.completion_mask.len();
-        let counts = [
-            self.prompt_ids.len(),
-            self.completion_ids.len(),
-            self.advantages.len(),
-            self.ref_logps.len(),
-            self.policy_logps.len(),
-        ];
-        if count == 0 || counts != [count; 5] {
-            return Err("grpo: its lists are empty or not equally many rows".to_owned());
-        }
-        let mut sequences = Vec::with_capacity(count);
-        for (row, mask) in self.completion_mask.iter().enumerate() {
-            let name = format!("grpo row {row}");
-            let length = mask.iter().filter(|&&m| m == 1).count();
-            if length == 0 || mask[..length].iter().any(|&m| m != 1) {
-                return Err(format!("{name}: its completion mask is not one span"));
-            }
-            let (prompt, completion) = (&self.prompt_ids[row], &self.completion_ids[row]);
-            if prompt.is_empty() || completion.len() != mask.len() {
-                return Err(format!(
-                    "{name}: no prompt, or ids and mask differ in length"
-                ));
-            }
-            // Log-probs may be stored without the padding behind the completion.
-            if self.ref_logps[row].len() < length || self.policy_logps[row].len() < length {
-                return Err(format!("{name}: fewer log-probs than unmasked tokens"));
-            }
-            check_ids(&name, prompt, vocabulary)?;
-            check_ids(&name, completion, vocabulary)?;
-            let trained = Span::new(prompt.len(), prompt.len() + length);
-            let mut one = sequence(name, prompt, &completion[..length], trained);
-            one.advantage = self.advantages[row];
-            one.reference_log_probs = Some(self.ref_logps[row][..length].to_vec());
-            sequences.push(one);
-        }
-        Ok(sequences)
-    }
 }
 
 fn compare_norms(
