@@ -4,7 +4,8 @@ use crate::{AttentionOps, GatedOps, LinearLogProbOps, NormOps, RotaryOps};
 ///
 /// It gathers one family trait for each operation; a backend gets it by implementing them all. Flex
 /// does. CubeCL devices implement [`LinearLogProbOps`] so far, and the free functions take the reference
-/// for the rest there.
+/// for the rest there. [`CacheOps`](crate::CacheOps) and [`StreamedOps`](crate::StreamedOps), which only
+/// inference needs, stand apart: they have no gradients.
 pub trait LmBackend: LinearLogProbOps + AttentionOps + NormOps + RotaryOps + GatedOps {}
 
 impl<B: LinearLogProbOps + AttentionOps + NormOps + RotaryOps + GatedOps> LmBackend for B {}

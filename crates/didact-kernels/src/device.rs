@@ -15,6 +15,11 @@ pub(crate) fn is_flex(device: &Device) -> bool {
     )
 }
 
+/// Whether the device is the CPU's Flex without a gradient tape.
+pub(crate) fn is_flex_without_gradients(device: &Device) -> bool {
+    matches!(device.as_dispatch(), DispatchDevice::Flex(_))
+}
+
 #[cfg(feature = "wgpu")]
 fn is_cube(device: &Device) -> bool {
     matches!(

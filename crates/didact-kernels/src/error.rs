@@ -29,6 +29,16 @@ pub enum Error {
         /// The largest count allowed.
         limit: usize,
     },
+    /// A run's own keys lie in its last slots.
+    #[error("run {run} of a cache layout has {rows} rows but only {slots} slots")]
+    TooFewSlots {
+        /// Index of the run.
+        run: usize,
+        /// Its rows.
+        rows: usize,
+        /// Its slots.
+        slots: usize,
+    },
     /// Every projected row needs exactly one target.
     #[error("{rows} rows to project but {targets} targets; give one target for each row")]
     TargetCount {

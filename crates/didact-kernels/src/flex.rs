@@ -3,11 +3,13 @@
 //! Shared here: reading and making Flex tensors. Every implementation computes each output element in
 //! an order that depends on shapes only, so results are the same, bit for bit, for any thread count.
 mod attention;
+mod cache;
 mod gated;
 mod linear_log_prob;
 mod norm;
 mod product;
 mod rotary;
+mod streamed;
 mod vectorised;
 
 use burn::tensor::{Bytes, DType, Shape};

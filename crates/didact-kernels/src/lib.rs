@@ -12,6 +12,8 @@
 //! | [`rms_norm`] | root-mean-square normalisation |
 //! | [`rotary`] | rotary position embedding |
 //! | [`gated`] | SwiGLU and GeGLU |
+//! | [`cached_attention`], [`write_slots`] | attention of new rows over a key/value cache |
+//! | [`streamed_product`] | few rows times a matrix that is read once, in f32 or bf16 |
 #![allow(unsafe_code)]
 
 #[cfg(doctest)]
@@ -20,6 +22,7 @@ mod readme {}
 
 mod attention;
 mod backend;
+mod cache;
 #[cfg(feature = "wgpu")]
 mod cube;
 mod device;
@@ -31,12 +34,15 @@ mod linear_log_prob;
 mod norm;
 pub mod reference;
 mod rotary;
+mod streamed;
 
 pub use attention::{AttentionOps, attention};
 pub use backend::LmBackend;
+pub use cache::{CacheLayout, CacheOps, CachedRun, cached_attention, write_slots};
 pub use error::Error;
 pub use gated::{Activation, GatedOps, gated};
 pub use layout::{PackedLayout, Segment};
 pub use linear_log_prob::{LinearLogProbOps, linear_log_prob, projected_rows, validate_rows};
 pub use norm::{NormOps, rms_norm};
 pub use rotary::{RotaryOps, rotary};
+pub use streamed::{StreamedOps, streamed_product};

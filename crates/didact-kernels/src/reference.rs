@@ -4,16 +4,20 @@
 //! The references are differentiable on every backend and in every float precision. They know no
 //! backend, and favour being readable over being quick.
 mod attention;
+mod cache;
 mod gated;
 mod linear_log_prob;
 mod rms_norm;
 mod rotary;
+mod streamed;
 
 pub use attention::attention;
+pub use cache::{cached_attention, write_slots};
 pub use gated::gated;
 pub use linear_log_prob::linear_log_prob;
 pub use rms_norm::rms_norm;
 pub use rotary::rotary;
+pub use streamed::streamed_product;
 
 use burn::tensor::{DType, FloatDType, Tensor};
 

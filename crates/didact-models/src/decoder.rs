@@ -8,7 +8,7 @@ use burn::tensor::{Device, Int, Tensor};
 use didact_kernels::{PackedLayout, attention};
 
 use crate::DecoderConfig;
-use crate::layer::{Embedding, Layer, Norm};
+use crate::layer::{Embedding, Layer, Norm, Pass, Products};
 use crate::rotary::RotaryTables;
 
 /// The part of a decoder below its head; its name is the first part of the tensors' names.
@@ -98,7 +98,7 @@ impl Decoder {
         &self,
         ids: Tensor<1, Int>,
         positions: &[u32],
-        mut attend: impl FnMut(usize, Tensor<3>, Tensor<3>, Tensor<3>) -> Tensor<3>,
+        attend: impl FnMut(usize, Tensor<3>, Tensor<3>, Tensor<3>) -> Tensor<3>,
     ) -> Tensor<2> {
         let [tokens] = ids.dims();
         assert!(
@@ -107,11 +107,28 @@ impl Decoder {
             positions.len()
         );
         let tables = self.rotary_tables(positions);
-        let mut hidden = self.embed(ids);
-        for layer in 0..self.model.layers.len() {
-            hidden = self.forward_layer(layer, hidden, &tables, |q, k, v| attend(layer, q, k, v));
+        self.layers_with(self.embed(ids), self.pass(&tables, Products::Whole), attend)
+    }
+
+    /// All layers and the final norm.
+    pub(crate) fn layers_with(
+        &self,
+        mut hidden: Tensor<2>,
+        pass: Pass<'_>,
+        mut attend: impl FnMut(usize, Tensor<3>, Tensor<3>, Tensor<3>) -> Tensor<3>,
+    ) -> Tensor<2> {
+        for (index, layer) in self.model.layers.iter().enumerate() {
+            hidden = layer.forward(hidden, pass, |q, k, v| attend(index, q, k, v));
         }
         self.normalise(hidden)
+    }
+
+    pub(crate) fn pass<'a>(&'a self, tables: &'a RotaryTables, products: Products) -> Pass<'a> {
+        Pass {
+            config: &self.config,
+            tables,
+            products,
+        }
     }
 
     /// The rotary tables that the layers need for tokens at `positions`.
@@ -141,7 +158,7 @@ impl Decoder {
         tables: &RotaryTables,
         attend: impl FnOnce(Tensor<3>, Tensor<3>, Tensor<3>) -> Tensor<3>,
     ) -> Tensor<2> {
-        self.model.layers[layer].forward(hidden, tables, &self.config, attend)
+        self.model.layers[layer].forward(hidden, self.pass(tables, Products::Whole), attend)
     }
 
     /// The last step of [`forward`](Self::forward): the final norm.

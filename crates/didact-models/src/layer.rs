@@ -7,10 +7,27 @@
 use burn::module::{Module, Param};
 use burn::tensor::Tensor;
 use burn::tensor::module::linear;
-use didact_kernels::{gated, rms_norm, rotary};
+use didact_kernels::{gated, rms_norm, rotary, streamed_product};
 
 use crate::DecoderConfig;
 use crate::rotary::RotaryTables;
+
+/// What all layers of one forward pass share.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Pass<'a> {
+    pub(crate) config: &'a DecoderConfig,
+    pub(crate) tables: &'a RotaryTables,
+    pub(crate) products: Products,
+}
+
+/// How rows are multiplied with a projection's weight.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Products {
+    /// Many rows at once; has gradients.
+    Whole,
+    /// Few rows, weights of either precision; has none.
+    Streamed,
+}
 
 /// A table of one row for each token, `[vocabulary, hidden]`.
 #[derive(Module, Debug)]
@@ -27,8 +44,18 @@ pub(crate) struct Projection {
 
 impl Projection {
     /// `[N, in] → [N, out]`.
-    pub(crate) fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        linear(x, self.weight.val(), self.bias.as_ref().map(Param::val))
+    pub(crate) fn forward(&self, x: Tensor<2>, products: Products) -> Tensor<2> {
+        let bias = self.bias.as_ref().map(Param::val);
+        match products {
+            Products::Whole => linear(x, self.weight.val(), bias),
+            Products::Streamed => {
+                let product = streamed_product(x, self.weight.val());
+                match bias {
+                    Some(bias) => product + bias.unsqueeze(),
+                    None => product,
+                }
+            }
+        }
     }
 }
 
@@ -74,16 +101,26 @@ impl Attention {
     pub(crate) fn forward(
         &self,
         x: Tensor<2>,
-        tables: &RotaryTables,
-        config: &DecoderConfig,
+        pass: Pass<'_>,
         attend: impl FnOnce(Tensor<3>, Tensor<3>, Tensor<3>) -> Tensor<3>,
     ) -> Tensor<2> {
+        let Pass {
+            config,
+            tables,
+            products,
+        } = pass;
         let [tokens, _] = x.dims();
         let width = config.head_dim;
         let heads = |x: Tensor<2>, count: usize| x.reshape([tokens, count, width]);
-        let mut q = heads(self.q_proj.forward(x.clone()), config.num_attention_heads);
-        let mut k = heads(self.k_proj.forward(x.clone()), config.num_key_value_heads);
-        let v = heads(self.v_proj.forward(x), config.num_key_value_heads);
+        let mut q = heads(
+            self.q_proj.forward(x.clone(), products),
+            config.num_attention_heads,
+        );
+        let mut k = heads(
+            self.k_proj.forward(x.clone(), products),
+            config.num_key_value_heads,
+        );
+        let v = heads(self.v_proj.forward(x, products), config.num_key_value_heads);
         if let Some(norm) = &self.q_norm {
             q = norm.forward_heads(q, config);
         }
@@ -93,7 +130,7 @@ impl Attention {
         let q = rotary(q, tables.cos.clone(), tables.sin.clone());
         let k = rotary(k, tables.cos.clone(), tables.sin.clone());
         let mixed = attend(q, k, v).reshape([tokens, config.num_attention_heads * width]);
-        self.o_proj.forward(mixed)
+        self.o_proj.forward(mixed, products)
     }
 }
 
@@ -107,10 +144,12 @@ pub(crate) struct Mlp {
 
 impl Mlp {
     /// `[N, hidden] → [N, hidden]`.
-    pub(crate) fn forward(&self, x: Tensor<2>, config: &DecoderConfig) -> Tensor<2> {
-        let gate = self.gate_proj.forward(x.clone());
-        let up = self.up_proj.forward(x);
-        self.down_proj.forward(gated(gate, up, config.hidden_act))
+    pub(crate) fn forward(&self, x: Tensor<2>, pass: Pass<'_>) -> Tensor<2> {
+        let products = pass.products;
+        let gate = self.gate_proj.forward(x.clone(), products);
+        let up = self.up_proj.forward(x, products);
+        let activated = gated(gate, up, pass.config.hidden_act);
+        self.down_proj.forward(activated, products)
     }
 }
 
@@ -128,15 +167,14 @@ impl Layer {
     pub(crate) fn forward(
         &self,
         hidden: Tensor<2>,
-        tables: &RotaryTables,
-        config: &DecoderConfig,
+        pass: Pass<'_>,
         attend: impl FnOnce(Tensor<3>, Tensor<3>, Tensor<3>) -> Tensor<3>,
     ) -> Tensor<2> {
-        let normed = self.input_layernorm.forward(hidden.clone(), config);
-        let hidden = hidden + self.self_attn.forward(normed, tables, config, attend);
+        let normed = self.input_layernorm.forward(hidden.clone(), pass.config);
+        let hidden = hidden + self.self_attn.forward(normed, pass, attend);
         let normed = self
             .post_attention_layernorm
-            .forward(hidden.clone(), config);
-        hidden + self.mlp.forward(normed, config)
+            .forward(hidden.clone(), pass.config);
+        hidden + self.mlp.forward(normed, pass)
     }
 }

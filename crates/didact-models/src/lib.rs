@@ -10,6 +10,7 @@
 mod assemble;
 mod config;
 mod decoder;
+mod decoding;
 mod error;
 mod init;
 mod layer;
@@ -21,6 +22,7 @@ mod weights;
 
 pub use config::{Activation, DecoderConfig, DecoderOptions, Family, Limits, Llama3Scaling};
 pub use decoder::Decoder;
+pub use decoding::{DecodingModel, WeightPrecision};
 pub use error::{Error, Result, TensorProblem};
 pub use parameters::{ParameterMapper, ParameterVisitor};
 pub use rotary::{RotaryTables, frequencies};

@@ -1,9 +1,12 @@
-//! Packed causal attention on the CPU.
+//! Causal attention on the CPU, over packed segments and over a key/value cache.
 //!
-//! A task is one key head and a chunk of one segment's queries, the group's query heads together. It
+//! Both are runs of consecutive queries that see ranges of keys. A task is one key head and a chunk of one
+//! run's queries, the group's query heads together. It
 //! gathers the keys and values it sees, and computes its scores as one matrix product. Backward computes
 //! the scores again; each task's gradients of the keys it saw are added in the order of the tasks, so a
 //! shared prefix gathers its children's in the order of the layout.
+use std::ops::Range;
+
 use burn::backend::Flex;
 use burn::backend::tensor::FloatTensor;
 use gemm::Parallelism;
@@ -12,7 +15,7 @@ use rayon::prelude::*;
 use super::product::{Destination, Matrix, product};
 use super::vectorised::{LANES, exp, sum_lanes, vectorised};
 use super::{contiguous, floats, tensor};
-use crate::{AttentionOps, PackedLayout};
+use crate::{AttentionOps, CacheLayout, PackedLayout};
 
 /// Queries of one task. More waste work above the diagonal; fewer gather the keys more often.
 const QUERIES: usize = 128;
@@ -26,17 +29,8 @@ impl AttentionOps for Flex {
         scale: f64,
     ) -> FloatTensor<Self> {
         let (q, k, v) = (contiguous(q), contiguous(k), contiguous(v));
-        let attention = Attention::new(&q, &k, &v, &layout, scale);
-        let tasks = attention.tasks();
-        let outputs: Vec<Vec<f32>> = tasks
-            .par_iter()
-            .map(|task| attention.forward(task))
-            .collect();
-        let mut output = vec![0.0; floats(&q).len()];
-        for (task, values) in tasks.iter().zip(&outputs) {
-            attention.scatter(&mut output, task, values);
-        }
-        tensor::<3>(output, q.layout().shape().dims())
+        let attention = Attention::new(&q, &k, &v, packed_runs(&layout), scale);
+        tensor::<3>(attention.output(), q.layout().shape().dims())
     }
 
     fn packed_attention_backward(
@@ -53,7 +47,7 @@ impl AttentionOps for Flex {
             contiguous(v),
             contiguous(gradient),
         );
-        let attention = Attention::new(&q, &k, &v, &layout, scale);
+        let attention = Attention::new(&q, &k, &v, packed_runs(&layout), scale);
         let tasks = attention.tasks();
         let gradient = floats(&gradient);
         let parts: Vec<TaskGradients> = tasks
@@ -77,23 +71,61 @@ impl AttentionOps for Flex {
     }
 }
 
+/// Consecutive queries and the ranges of the keys that the last of them sees, its own last.
+pub(super) struct Run<'a> {
+    start: usize,
+    queries: usize,
+    keys: &'a [Range<usize>],
+}
+
+impl Run<'_> {
+    fn seen(&self) -> usize {
+        self.keys.iter().map(ExactSizeIterator::len).sum()
+    }
+}
+
+fn packed_runs(layout: &PackedLayout) -> Vec<Run<'_>> {
+    let segments = layout.segments().iter().enumerate();
+    segments
+        .map(|(index, segment)| Run {
+            start: layout.start(index),
+            queries: segment.length,
+            keys: layout.key_ranges(index),
+        })
+        .collect()
+}
+
+pub(super) fn cached_runs(layout: &CacheLayout) -> Vec<Run<'_>> {
+    let mut start = 0;
+    let runs = layout.runs().iter();
+    runs.map(|run| {
+        start += run.rows;
+        Run {
+            start: start - run.rows,
+            queries: run.rows,
+            keys: &run.slots,
+        }
+    })
+    .collect()
+}
+
 /// The operation's inputs on the host.
-struct Attention<'a> {
+pub(super) struct Attention<'a> {
     q: &'a [f32],
     k: &'a [f32],
     v: &'a [f32],
-    layout: &'a PackedLayout,
+    runs: Vec<Run<'a>>,
     scale: f32,
     query_heads: usize,
     key_heads: usize,
     size: usize,
 }
 
-/// One key head and a chunk of one segment's queries.
+/// One key head and a chunk of one run's queries.
 struct Task {
-    segment: usize,
+    run: usize,
     key_head: usize,
-    /// Packed index of the first query.
+    /// Index of the first query.
     start: usize,
     queries: usize,
     /// Keys that the first query sees, itself among them.
@@ -115,11 +147,11 @@ struct TaskGradients {
 }
 
 impl<'a> Attention<'a> {
-    fn new(
+    pub(super) fn new(
         q: &'a FloatTensor<Flex>,
         k: &'a FloatTensor<Flex>,
         v: &'a FloatTensor<Flex>,
-        layout: &'a PackedLayout,
+        runs: Vec<Run<'a>>,
         scale: f64,
     ) -> Self {
         let [_, query_heads, size] = q.layout().shape().dims();
@@ -129,7 +161,7 @@ impl<'a> Attention<'a> {
             q,
             k,
             v,
-            layout,
+            runs,
             scale,
             query_heads,
             key_heads,
@@ -143,22 +175,15 @@ impl<'a> Attention<'a> {
 
     fn tasks(&self) -> Vec<Task> {
         let mut tasks = Vec::new();
-        for (segment, own) in self.layout.segments().iter().enumerate() {
-            let start = self.layout.start(segment);
-            let seen: usize = self
-                .layout
-                .key_ranges(segment)
-                .iter()
-                .map(ExactSizeIterator::len)
-                .sum();
-            let before = seen - own.length;
-            for first in (0..own.length).step_by(QUERIES) {
-                let queries = QUERIES.min(own.length - first);
+        for (index, run) in self.runs.iter().enumerate() {
+            let before = run.seen() - run.queries;
+            for first in (0..run.queries).step_by(QUERIES) {
+                let queries = QUERIES.min(run.queries - first);
                 let visible = before + first + 1;
                 tasks.extend((0..self.key_heads).map(|key_head| Task {
-                    segment,
+                    run: index,
                     key_head,
-                    start: start + first,
+                    start: run.start + first,
                     queries,
                     visible,
                 }));
@@ -167,10 +192,21 @@ impl<'a> Attention<'a> {
         tasks
     }
 
-    /// The packed tokens of the keys that a task sees.
+    /// The attended values of all queries.
+    pub(super) fn output(&self) -> Vec<f32> {
+        let tasks = self.tasks();
+        let outputs: Vec<Vec<f32>> = tasks.par_iter().map(|task| self.forward(task)).collect();
+        let mut output = vec![0.0; self.q.len()];
+        for (task, values) in tasks.iter().zip(&outputs) {
+            self.scatter(&mut output, task, values);
+        }
+        output
+    }
+
+    /// The indices of the keys that a task sees.
     fn key_tokens(&self, task: &Task) -> impl Iterator<Item = usize> + use<'_, 'a> {
-        self.layout
-            .key_ranges(task.segment)
+        self.runs[task.run]
+            .keys
             .iter()
             .cloned()
             .flatten()
@@ -324,7 +360,7 @@ impl<'a> Attention<'a> {
 
 vectorised! {
     /// Softmax in place of a row with at least one entry.
-    fn softmax(row: &mut [f32]) {
+    pub(super) fn softmax(row: &mut [f32]) {
         let mut maxima = [f32::NEG_INFINITY; LANES];
         for chunk in row.chunks(LANES) {
             for (max, score) in maxima.iter_mut().zip(chunk) {

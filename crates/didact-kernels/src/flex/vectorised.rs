@@ -1,35 +1,36 @@
 //! Loops that the compiler turns into vector instructions, and the exponential that they share.
 //!
-//! Sums run in [`LANES`] fixed lanes and no multiply-add is fused, so that a value does not depend on
-//! which vector instructions the machine has.
+//! Sums run in [`LANES`] fixed lanes, and a multiply-add is fused only where the code says `mul_add`, so
+//! that a value does not depend on which vector instructions the machine has.
 
 /// Independent partial sums in a reduction, a multiple of every vector width in use.
 pub(super) const LANES: usize = 16;
 
 /// Compiles a function once for each vector instruction set and picks the widest at run time.
 macro_rules! vectorised {
-    ($(#[$meta:meta])* fn $name:ident($($argument:ident: $type:ty),* $(,)?) $(-> $out:ty)? $body:block) => {
+    ($(#[$meta:meta])* $visibility:vis fn $name:ident($($argument:ident: $type:ty),* $(,)?) $(-> $out:ty)? $body:block) => {
         $(#[$meta])*
         #[allow(clippy::too_many_arguments)]
-        fn $name($($argument: $type),*) $(-> $out)? {
+        $visibility fn $name($($argument: $type),*) $(-> $out)? {
             #[inline(always)]
             #[allow(clippy::too_many_arguments)]
             fn plain($($argument: $type),*) $(-> $out)? $body
 
             #[cfg(target_arch = "x86_64")]
             {
-                #[target_feature(enable = "avx512f")]
+                #[target_feature(enable = "avx512f,fma")]
                 #[allow(clippy::too_many_arguments)]
                 fn avx512($($argument: $type),*) $(-> $out)? { plain($($argument),*) }
-                #[target_feature(enable = "avx2")]
+                #[target_feature(enable = "avx2,fma")]
                 #[allow(clippy::too_many_arguments)]
                 fn avx2($($argument: $type),*) $(-> $out)? { plain($($argument),*) }
 
-                if std::is_x86_feature_detected!("avx512f") {
+                let fma = std::is_x86_feature_detected!("fma");
+                if fma && std::is_x86_feature_detected!("avx512f") {
                     // SAFETY: the instructions that the function needs have just been detected.
                     return unsafe { avx512($($argument),*) };
                 }
-                if std::is_x86_feature_detected!("avx2") {
+                if fma && std::is_x86_feature_detected!("avx2") {
                     // SAFETY: as above.
                     return unsafe { avx2($($argument),*) };
                 }
