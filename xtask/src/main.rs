@@ -4,6 +4,7 @@
 //! on none of them, so that it builds in seconds.
 #![forbid(unsafe_code)]
 
+mod bench_peers;
 mod check;
 mod command;
 mod conformance;
@@ -49,6 +50,8 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Measures Didact beside the Python peers: the same work on the same tokens, in turns.
+    BenchPeers(bench_peers::Options),
     /// Packages every crate as it would be published, without building the packages.
     Package {
         /// Further arguments for `cargo package`, such as `--offline`.
@@ -63,6 +66,7 @@ fn main() -> ExitCode {
         Task::Test { arguments } => test::run(&arguments),
         Task::Fetch { model, out } => fetch::run(model, &out),
         Task::Conformance { arguments } => conformance::run(&arguments),
+        Task::BenchPeers(options) => bench_peers::run(&options),
         Task::Package { arguments } => package::run(&arguments),
     };
     match outcome {
