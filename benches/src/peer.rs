@@ -125,11 +125,10 @@ impl Peer {
                 self.inputs = request.inputs;
                 Ok(Answer::default())
             }
-            Work::LogProbs => self.scorers()?.log_probs(
-                &request.sequences,
-                request.prompt,
-                request.temperature,
-            ),
+            Work::LogProbs => {
+                self.scorers()?
+                    .log_probs(&request.sequences, request.prompt, request.temperature)
+            }
             Work::ScoreOneAtATime | Work::ScorePadded => {
                 let inputs = self.inputs()?;
                 self.scorers()?.score(&inputs.score, inputs.temperature)

@@ -155,7 +155,10 @@ fn student_requests(inputs: &Inputs, completions: &[Completion]) -> Vec<ScoreReq
             requests.push(ScoreRequest {
                 prefix: prefix.clone(),
                 continuation: [&completion.ids[..], solution].concat(),
-                spans: vec![thought, Span::new(thought.end, thought.end + solution.len())],
+                spans: vec![
+                    thought,
+                    Span::new(thought.end, thought.end + solution.len()),
+                ],
                 temperature: inputs.temperature,
             });
         }
