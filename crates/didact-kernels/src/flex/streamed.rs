@@ -8,14 +8,15 @@ use burn::backend::tensor::FloatTensor;
 use burn::tensor::{DType, bf16};
 use rayon::prelude::*;
 
-use super::vectorised::{LANES, sum_lanes, vectorised};
+use super::vectorised::vectorised;
 use super::{contiguous, floats, tensor};
 use crate::StreamedOps;
 
-/// Most columns of one task of a matrix kept `[K, N]`: the sums of 16 rows fit a first-level cache.
-const MOST_COLUMNS: usize = 256;
-/// Rows of the matrix that are read together where it is kept `[K, N]`.
-const DEPTH: usize = 8;
+mod columns;
+mod rows;
+
+/// Most columns of one task of a matrix kept `[K, N]`: the sums of few rows fit a first-level cache.
+const MOST_COLUMNS: usize = 12 * rows::PANEL;
 /// Columns of one task of a matrix kept `[N, K]`.
 const TRANSPOSED_COLUMNS: usize = 128;
 
@@ -39,14 +40,14 @@ impl StreamedOps for Flex {
         let output = if weight.dtype() == DType::BF16 {
             let weight = weight.as_slice::<bf16>().expect("bf16, made contiguous");
             if transposed {
-                product.of_columns(weight, columns_of_bf16)
+                product.of_columns(weight)
             } else {
-                product.of_rows(weight, rows_of_bf16)
+                product.of_rows(weight)
             }
         } else if transposed {
-            product.of_columns(floats(&weight), columns_of_f32)
+            product.of_columns(floats(&weight))
         } else {
-            product.of_rows(floats(&weight), rows_of_f32)
+            product.of_rows(floats(&weight))
         };
         tensor(output, [rows, columns])
     }
@@ -60,27 +61,22 @@ struct Product<'a> {
     columns: usize,
 }
 
-/// `(out [R, columns], x [R, K], weight, K, its row stride, first column)`.
-type Rows<E> = fn(&mut [f32], &[f32], &[E], usize, usize, usize);
-/// `(out [R, columns], x [R, K], weight [columns, K], K)`.
-type Columns<E> = fn(&mut [f32], &[f32], &[E], usize);
-
 impl Product<'_> {
     /// For a weight `[K, N]`.
-    fn of_rows<E: Sync>(&self, weight: &[E], kernel: Rows<E>) -> Vec<f32> {
-        // Whole vectors, and work for every thread.
-        let share = self.columns.div_ceil(2 * rayon::current_num_threads());
-        let width = share.next_multiple_of(LANES).clamp(LANES, MOST_COLUMNS);
+    fn of_rows<E: Stored>(&self, weight: &[E]) -> Vec<f32> {
+        // Work for every thread, in whole panels.
+        let share = self.columns.div_ceil(rayon::current_num_threads());
+        let width = share.next_multiple_of(rows::PANEL).min(MOST_COLUMNS);
         self.in_parts(width, |out, first| {
-            kernel(out, self.x, weight, self.depth, self.columns, first);
+            E::rows(out, self.x, weight, [self.depth, self.columns, first]);
         })
     }
 
     /// For a weight `[N, K]`.
-    fn of_columns<E: Sync>(&self, weight: &[E], kernel: Columns<E>) -> Vec<f32> {
+    fn of_columns<E: Stored>(&self, weight: &[E]) -> Vec<f32> {
         self.in_parts(TRANSPOSED_COLUMNS, |out, first| {
             let part = &weight[first * self.depth..][..out.len() / self.rows * self.depth];
-            kernel(out, self.x, part, self.depth);
+            columns::multiply(out, self.x, part, self.depth);
         })
     }
 
@@ -115,200 +111,56 @@ impl Product<'_> {
     }
 }
 
-/// A stored number that becomes an f32 exactly.
-trait Widen: Copy {
+/// The precisions that weights are stored in, all of which become f32 exactly.
+trait Stored: Copy + Sync {
     fn widen(self) -> f32;
+
+    /// The numbers in f32: themselves, or what `scratch` then holds.
+    fn read<'a>(values: &'a [Self], scratch: &'a mut [f32]) -> &'a [f32];
+
+    /// `out += x·W` for `out` `[R, columns]`, `x` `[R, K]` and some columns of `W`, given K, the columns
+    /// of all of `W`, and the first column.
+    fn rows(out: &mut [f32], x: &[f32], weight: &[Self], sizes: [usize; 3]);
 }
 
-impl Widen for f32 {
+impl Stored for f32 {
     #[inline(always)]
     fn widen(self) -> f32 {
         self
     }
+
+    #[inline(always)]
+    fn read<'a>(values: &'a [Self], _: &'a mut [f32]) -> &'a [f32] {
+        values
+    }
+
+    fn rows(out: &mut [f32], x: &[f32], weight: &[Self], sizes: [usize; 3]) {
+        rows::multiply(out, x, weight, sizes, rows::few_of_f32);
+    }
 }
 
-impl Widen for bf16 {
+impl Stored for bf16 {
     #[inline(always)]
     fn widen(self) -> f32 {
         f32::from_bits(u32::from(self.to_bits()) << 16)
     }
-}
 
-#[inline(always)]
-fn widened<E: Widen>(values: &[E; LANES]) -> [f32; LANES] {
-    let mut wide = [0.0; LANES];
-    for lane in 0..LANES {
-        wide[lane] = values[lane].widen();
+    #[inline(always)]
+    fn read<'a>(values: &'a [Self], scratch: &'a mut [f32]) -> &'a [f32] {
+        let scratch = &mut scratch[..values.len()];
+        widen_all(scratch, values);
+        scratch
     }
-    wide
-}
 
-/// Adds `DEPTH` rows of the matrix at a time to all sums: the matrix is read once, in its own order.
-#[inline(always)]
-fn rows_kernel<E: Widen>(
-    out: &mut [f32],
-    x: &[f32],
-    weight: &[E],
-    depth: usize,
-    stride: usize,
-    first: usize,
-) {
-    let rows = x.len() / depth.max(1);
-    let columns = out.len() / rows.max(1);
-    let whole = columns / LANES * LANES;
-    let mut at = 0;
-    while at + DEPTH <= depth {
-        for column in (0..whole).step_by(LANES) {
-            let mut tile = [[0.0; LANES]; DEPTH];
-            for (step, tile) in tile.iter_mut().enumerate() {
-                let from = (at + step) * stride + first + column;
-                let values: &[E; LANES] = weight[from..from + LANES]
-                    .try_into()
-                    .expect("a slice of this length");
-                *tile = widened(values);
-            }
-            for row in 0..rows {
-                let x: &[f32; DEPTH] = x[row * depth + at..][..DEPTH]
-                    .try_into()
-                    .expect("a slice of this length");
-                let out: &mut [f32; LANES] = (&mut out[row * columns + column..][..LANES])
-                    .try_into()
-                    .expect("a slice of this length");
-                let mut sums = *out;
-                for step in 0..DEPTH {
-                    for lane in 0..LANES {
-                        sums[lane] = tile[step][lane].mul_add(x[step], sums[lane]);
-                    }
-                }
-                *out = sums;
-            }
-        }
-        for row in 0..rows {
-            for column in whole..columns {
-                for step in at..at + DEPTH {
-                    let value = weight[step * stride + first + column].widen();
-                    let sum = &mut out[row * columns + column];
-                    *sum = value.mul_add(x[row * depth + step], *sum);
-                }
-            }
-        }
-        at += DEPTH;
-    }
-    for step in at..depth {
-        let weight = &weight[step * stride + first..][..columns];
-        for (row, out) in out.chunks_exact_mut(columns.max(1)).enumerate() {
-            let x = x[row * depth + step];
-            for (sum, value) in out.iter_mut().zip(weight) {
-                *sum = value.widen().mul_add(x, *sum);
-            }
-        }
-    }
-}
-
-/// Dot products of `R` rows with `C` columns, whose vectors are each read once for all.
-#[inline(always)]
-fn dot_products<const R: usize, const C: usize, E: Widen>(
-    x: [&[f32]; R],
-    weight: [&[E]; C],
-) -> [[f32; C]; R] {
-    let depth = x[0].len();
-    let whole = depth / LANES * LANES;
-    let mut sums = [[[0.0; LANES]; C]; R];
-    for at in (0..whole).step_by(LANES) {
-        let mut wide = [[0.0; LANES]; C];
-        for column in 0..C {
-            let values: &[E; LANES] = weight[column][at..at + LANES]
-                .try_into()
-                .expect("a slice of this length");
-            wide[column] = widened(values);
-        }
-        for row in 0..R {
-            let x: &[f32; LANES] = x[row][at..at + LANES]
-                .try_into()
-                .expect("a slice of this length");
-            for column in 0..C {
-                for lane in 0..LANES {
-                    sums[row][column][lane] =
-                        wide[column][lane].mul_add(x[lane], sums[row][column][lane]);
-                }
-            }
-        }
-    }
-    let mut out = [[0.0; C]; R];
-    for row in 0..R {
-        for column in 0..C {
-            let mut lanes = sums[row][column];
-            for at in whole..depth {
-                let value = weight[column][at].widen();
-                lanes[at - whole] = value.mul_add(x[row][at], lanes[at - whole]);
-            }
-            out[row][column] = sum_lanes(lanes);
-        }
-    }
-    out
-}
-
-#[inline(always)]
-fn columns_kernel<E: Widen>(out: &mut [f32], x: &[f32], weight: &[E], depth: usize) {
-    const ROWS: usize = 4;
-    const COLUMNS: usize = 4;
-    let rows = x.len() / depth.max(1);
-    let columns = out.len() / rows.max(1);
-    let of_x = |row: usize| &x[row * depth..(row + 1) * depth];
-    let of_weight = |column: usize| &weight[column * depth..(column + 1) * depth];
-    let mut column = 0;
-    while column < columns {
-        let full = column + COLUMNS <= columns;
-        let mut row = 0;
-        while row < rows {
-            if full && row + ROWS <= rows {
-                let found = dot_products::<ROWS, COLUMNS, E>(
-                    std::array::from_fn(|r| of_x(row + r)),
-                    std::array::from_fn(|c| of_weight(column + c)),
-                );
-                for (r, found) in found.iter().enumerate() {
-                    out[(row + r) * columns + column..][..COLUMNS].copy_from_slice(found);
-                }
-                row += ROWS;
-            } else if full {
-                let [found] = dot_products::<1, COLUMNS, E>(
-                    [of_x(row)],
-                    std::array::from_fn(|c| of_weight(column + c)),
-                );
-                out[row * columns + column..][..COLUMNS].copy_from_slice(&found);
-                row += 1;
-            } else {
-                for column in column..columns {
-                    let [[found]] = dot_products::<1, 1, E>([of_x(row)], [of_weight(column)]);
-                    out[row * columns + column] = found;
-                }
-                row += 1;
-            }
-        }
-        column += COLUMNS;
+    fn rows(out: &mut [f32], x: &[f32], weight: &[Self], sizes: [usize; 3]) {
+        rows::multiply(out, x, weight, sizes, rows::few_of_bf16);
     }
 }
 
 vectorised! {
-    fn rows_of_f32(out: &mut [f32], x: &[f32], weight: &[f32], depth: usize, stride: usize, first: usize) {
-        rows_kernel(out, x, weight, depth, stride, first);
-    }
-}
-
-vectorised! {
-    fn rows_of_bf16(out: &mut [f32], x: &[f32], weight: &[bf16], depth: usize, stride: usize, first: usize) {
-        rows_kernel(out, x, weight, depth, stride, first);
-    }
-}
-
-vectorised! {
-    fn columns_of_f32(out: &mut [f32], x: &[f32], weight: &[f32], depth: usize) {
-        columns_kernel(out, x, weight, depth);
-    }
-}
-
-vectorised! {
-    fn columns_of_bf16(out: &mut [f32], x: &[f32], weight: &[bf16], depth: usize) {
-        columns_kernel(out, x, weight, depth);
+    fn widen_all(to: &mut [f32], from: &[bf16]) {
+        for (to, from) in to.iter_mut().zip(from) {
+            *to = from.widen();
+        }
     }
 }

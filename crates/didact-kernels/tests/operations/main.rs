@@ -1,4 +1,5 @@
 //! Every operation against its plain reference, and every reference against finite differences.
+mod decoding;
 mod differences;
 mod families;
 mod linear_log_prob;

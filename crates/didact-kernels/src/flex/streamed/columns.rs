@@ -1,0 +1,132 @@
+//! Products with a matrix kept `[N, K]`: each output is a dot product.
+use pulp::{Arch, Simd, WithSimd};
+
+use super::Stored;
+
+/// Rows and columns whose sums stay in registers.
+const ROWS: usize = 4;
+const COLUMNS: usize = 4;
+
+/// `out = x·Wᵀ` for `out` `[R, columns]`, `x` `[R, K]` and `W` `[columns, K]`.
+pub(super) fn multiply<E: Stored>(out: &mut [f32], x: &[f32], weight: &[E], depth: usize) {
+    Arch::new().dispatch(Columns {
+        out,
+        x,
+        weight,
+        depth,
+    });
+}
+
+struct Columns<'a, E> {
+    out: &'a mut [f32],
+    x: &'a [f32],
+    weight: &'a [E],
+    depth: usize,
+}
+
+impl<E: Stored> WithSimd for Columns<'_, E> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self {
+            out,
+            x,
+            weight,
+            depth,
+        } = self;
+        let rows = x.len() / depth.max(1);
+        let columns = out.len() / rows.max(1);
+        let mut scratch = vec![0.0; COLUMNS * depth];
+        for column in (0..columns).step_by(COLUMNS) {
+            let here = COLUMNS.min(columns - column);
+            let weight = E::read(
+                &weight[column * depth..(column + here) * depth],
+                &mut scratch,
+            );
+            let mut of = [&weight[..depth]; COLUMNS];
+            for (index, weight) in weight.chunks_exact(depth).enumerate() {
+                of[index] = weight;
+            }
+            let mut row = 0;
+            while row < rows {
+                let to = row * columns + column;
+                if here == COLUMNS && row + ROWS <= rows {
+                    let mut x_of = [&x[..depth]; ROWS];
+                    for (r, x) in x[row * depth..].chunks_exact(depth).take(ROWS).enumerate() {
+                        x_of[r] = x;
+                    }
+                    let found = dot_products::<S, ROWS, COLUMNS>(simd, x_of, of);
+                    for (r, found) in found.iter().enumerate() {
+                        out[to + r * columns..][..COLUMNS].copy_from_slice(found);
+                    }
+                    row += ROWS;
+                } else if here == COLUMNS {
+                    let x = [&x[row * depth..(row + 1) * depth]];
+                    let [found] = dot_products::<S, 1, COLUMNS>(simd, x, of);
+                    out[to..][..COLUMNS].copy_from_slice(&found);
+                    row += 1;
+                } else {
+                    for (column, weight) in of.into_iter().take(here).enumerate() {
+                        let x = [&x[row * depth..(row + 1) * depth]];
+                        let [[found]] = dot_products::<S, 1, 1>(simd, x, [weight]);
+                        out[to + column] = found;
+                    }
+                    row += 1;
+                }
+            }
+        }
+    }
+}
+
+/// Dot products of `R` rows with `C` columns, each vector of which is read once for all.
+///
+/// Lanes are summed apart and then together, the numbers after the last whole vector one by one: in an order
+/// that depends on the vectors' length only.
+#[inline(always)]
+fn dot_products<S: Simd, const R: usize, const C: usize>(
+    simd: S,
+    x: [&[f32]; R],
+    weight: [&[f32]; C],
+) -> [[f32; C]; R] {
+    // Loops, not closures: a closure is compiled without the vector instructions of its caller.
+    let empty: (&[S::f32s], &[f32]) = (&[], &[]);
+    let (mut x_parts, mut weight_parts) = ([empty; R], [empty; C]);
+    for row in 0..R {
+        x_parts[row] = S::as_simd_f32s(x[row]);
+    }
+    for column in 0..C {
+        weight_parts[column] = S::as_simd_f32s(weight[column]);
+    }
+    let whole = x_parts[0].0.len();
+    for (vectors, _) in x_parts.iter().chain(&weight_parts) {
+        assert!(vectors.len() == whole, "vectors of one length");
+    }
+    let mut sums = [[simd.splat_f32s(0.0); C]; R];
+    for at in 0..whole {
+        let mut values = [simd.splat_f32s(0.0); C];
+        for column in 0..C {
+            // SAFETY: `at` is below `whole`, which all lists have been compared with. A checked index would
+            // keep the sums in memory instead of in registers.
+            values[column] = unsafe { *weight_parts[column].0.get_unchecked(at) };
+        }
+        for row in 0..R {
+            // SAFETY: as above.
+            let x = unsafe { *x_parts[row].0.get_unchecked(at) };
+            for column in 0..C {
+                sums[row][column] = simd.mul_add_f32s(values[column], x, sums[row][column]);
+            }
+        }
+    }
+    let mut out = [[0.0; C]; R];
+    for row in 0..R {
+        for column in 0..C {
+            let mut sum = simd.reduce_sum_f32s(sums[row][column]);
+            for (x, value) in x_parts[row].1.iter().zip(weight_parts[column].1) {
+                sum = x.mul_add(*value, sum);
+            }
+            out[row][column] = sum;
+        }
+    }
+    out
+}
