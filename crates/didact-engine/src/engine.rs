@@ -4,58 +4,27 @@
 //! in their own modules.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use didact_core::{Error, Result, TokenBytes, TokenId};
-use didact_models::Decoder;
-use serde::{Deserialize, Serialize};
+use didact_models::{Decoder, DecodingModel};
 
-/// How much an engine computes at once.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct EngineConfig {
-    /// Sequences that are generated side by side. More use the machine better and need more memory
-    /// for keys and values.
-    pub max_batch: usize,
-    /// Packed tokens in one forward pass of prompts or of sequences to score, which bounds the memory of
-    /// activations. A single longer sequence still passes, alone.
-    pub max_batch_tokens: usize,
-    /// Where keys and values are kept while generating.
-    pub cache: CacheKind,
-}
-
-impl Default for EngineConfig {
-    fn default() -> Self {
-        Self {
-            max_batch: 64,
-            max_batch_tokens: 4096,
-            cache: CacheKind::Host,
-        }
-    }
-}
-
-/// Where keys and values are kept while generating.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum CacheKind {
-    /// In host memory, where attention is computed too; for models on the CPU.
-    Host,
-    /// On the model's device, in plain tensor operations that copy the cache at every token: the
-    /// reference.
-    Device,
-}
+use crate::{EngineConfig, GenerationReport};
 
 /// A model in this process: implements [`Generate`](didact_core::Generate) and
 /// [`Score`](didact_core::Score).
 ///
 /// It holds an inference snapshot, never a tensor of an autodiff device, and shares the weights'
-/// memory with the decoder it was made of.
+/// memory with the decoder it was made of. Decoding in bf16 takes a copy beside it, from the first
+/// generation with these weights on.
 #[derive(Clone)]
 pub struct LocalEngine {
     pub(crate) decoder: Decoder,
+    /// Made at the first generation: an engine that only scores never pays for it.
+    decoding: OnceLock<DecodingModel>,
+    pub(crate) report: GenerationReport,
     pub(crate) config: EngineConfig,
     pub(crate) token_bytes: Option<Arc<dyn TokenBytes>>,
     pub(crate) version: u64,
@@ -79,6 +48,8 @@ impl LocalEngine {
     pub fn new(decoder: Decoder, config: EngineConfig) -> Self {
         Self {
             decoder: snapshot(&decoder),
+            decoding: OnceLock::new(),
+            report: GenerationReport::default(),
             config,
             token_bytes: None,
             version: 0,
@@ -96,6 +67,7 @@ impl LocalEngine {
     #[expect(clippy::needless_pass_by_value, reason = "an engine owns its weights")]
     pub fn update_weights(&mut self, decoder: Decoder, version: u64) {
         self.decoder = snapshot(&decoder);
+        self.decoding = OnceLock::new();
         self.version = version;
     }
 
@@ -111,7 +83,14 @@ impl LocalEngine {
         &self.decoder
     }
 
-    /// How much the engine computes at once.
+    /// What the last call of [`generate`](didact_core::Generate::generate) did; all zero before the first and
+    /// after one that failed.
+    #[must_use]
+    pub const fn last_generation(&self) -> GenerationReport {
+        self.report
+    }
+
+    /// How much the engine computes and keeps at once.
     #[must_use]
     pub const fn config(&self) -> &EngineConfig {
         &self.config
@@ -145,6 +124,12 @@ impl LocalEngine {
         Ok(())
     }
 
+    /// The weights as decoding reads them.
+    pub(crate) fn decoding(&self) -> &DecodingModel {
+        self.decoding
+            .get_or_init(|| DecodingModel::new(&self.decoder, self.config.decoding_weights))
+    }
+
     pub(crate) fn device(&self) -> Device {
         self.decoder.device()
     }
@@ -160,4 +145,9 @@ pub(crate) fn upload(indices: impl Iterator<Item = usize>, device: &Device) -> T
     let indices: Vec<i32> = indices.map(|index| index as i32).collect();
     let count = indices.len();
     Tensor::from_data(TensorData::new(indices, [count]), device)
+}
+
+/// An error that names itself.
+pub(crate) fn other(error: impl std::error::Error + Send + Sync + 'static) -> Error {
+    Error::Other(error.into())
 }

@@ -1,44 +1,46 @@
-//! Samples completions with a key/value cache: [`Generate`] for [`LocalEngine`].
+//! Samples completions: [`Generate`] for [`LocalEngine`].
 //!
-//! It knows which sequences are live, which wait and which are done; logits come from the decoder,
-//! draws from `sample`, ends from `stop`.
+//! It runs the passes that the schedule asks for, and knows what was sampled; draws come from `sample`, ends
+//! from `stop`.
 
-use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::Arc;
 
 use burn::tensor::Tensor;
 use didact_core::{Completion, Error, Generate, GenerateRequest, Result, StopReason, TokenId};
-use didact_kernels::{PackedLayout, Segment, attention};
+use didact_kernels::{CachedRun, PackedLayout, Segment, attention};
 use rayon::prelude::*;
 
-use crate::cache::{DeviceCache, Heads, HostCache, KeyValueCache};
-use crate::engine::upload;
+use crate::cache::{Cache, layout};
+use crate::engine::{other, upload};
 use crate::pack::PrefixIndex;
 use crate::sample::{Drawn, check_sampling, draw};
+use crate::schedule::{Reading, Schedule, Work, pages_alone};
 use crate::stop::StopWatch;
-use crate::{CacheKind, LocalEngine, micro_batches};
+use crate::{Error as EngineError, GenerationReport, LocalEngine};
 
 impl Generate for LocalEngine {
     /// Requests with equal prompts share its computation, and its keys and values. Up to
     /// [`max_batch`](crate::EngineConfig::max_batch) sequences run side by side; one that ends makes room
-    /// for the next that waits. A completion depends on its own request and on nothing else in the call.
+    /// for the next that waits. A completion depends on its own request and on nothing else in the call,
+    /// but for the rounding of what was read again after the cache ran out of pages.
+    ///
+    /// # Errors
+    /// Beside those of the trait, a request that [`cache_bytes`](crate::EngineConfig::cache_bytes) could
+    /// not hold alone: [`Error::CacheTooSmall`](crate::Error::CacheTooSmall).
     fn generate(&mut self, requests: &[GenerateRequest]) -> Result<Vec<Completion>> {
+        self.report = GenerationReport::default();
         for (index, request) in requests.iter().enumerate() {
             self.check_generate_request(index, request)?;
         }
-        let config = self.decoder.config();
-        let heads = Heads {
-            query: config.num_attention_heads,
-            key_value: config.num_key_value_heads,
-            width: config.head_dim,
-            scale: config.attention_scale(),
-        };
-        match self.config.cache {
-            CacheKind::Host => Generation::new(self, requests, HostCache::new(heads), heads).run(),
-            CacheKind::Device => {
-                Generation::new(self, requests, DeviceCache::new(heads), heads).run()
-            }
+        if requests.is_empty() {
+            return Ok(Vec::new());
         }
+        let engine = &*self;
+        // Within the thread pool: from outside, every parallel operation would wait for a thread to wake up.
+        let (completions, report) = rayon::scope(|_| Generation::new(engine, requests).run())?;
+        self.report = report;
+        Ok(completions)
     }
 }
 
@@ -63,346 +65,357 @@ impl LocalEngine {
             what,
             request.prompt.iter().copied(),
             request.prompt.len() + 1,
-        )
+        )?;
+
+        let page_tokens = self.config.page_tokens;
+        let pages = pages_alone(page_tokens, request.prompt.len(), self.most(request));
+        if pages > self.most_pages() {
+            return Err(EngineError::CacheTooSmall {
+                what: what(),
+                tokens: pages.saturating_mul(page_tokens.get()),
+                needed: self.page_bytes().saturating_mul(pages as u64),
+                budget: self.config.cache_bytes,
+                holds: self.most_pages().saturating_mul(page_tokens.get()),
+            }
+            .into());
+        }
+        Ok(())
+    }
+
+    /// Tokens that the context has room for after the prompt.
+    fn room(&self, request: &GenerateRequest) -> usize {
+        self.decoder.config().max_position_embeddings - request.prompt.len()
+    }
+
+    /// The most tokens that may be sampled.
+    fn most(&self, request: &GenerateRequest) -> usize {
+        request.sampling.max_tokens.min(self.room(request))
+    }
+
+    fn page_bytes(&self) -> u64 {
+        Cache::slot_bytes(self.decoder.config())
+            .saturating_mul(self.config.page_tokens.get() as u64)
+    }
+
+    fn most_pages(&self) -> usize {
+        usize::try_from(self.config.cache_bytes / self.page_bytes()).unwrap_or(usize::MAX)
     }
 }
 
 /// One call's work.
-struct Generation<'a, C: KeyValueCache> {
+struct Generation<'a> {
     engine: &'a LocalEngine,
     requests: &'a [GenerateRequest],
-    heads: Heads,
-    cache: C,
-    prompts: Vec<Prompt<'a, C::Prompt>>,
-    /// Each request that waits, with its prompt; requests of one prompt stand together.
-    waiting: VecDeque<(usize, usize)>,
-    /// The live sequences, in the order of the cache's rows.
-    live: Vec<Live>,
+    /// The distinct prompts.
+    prompts: Vec<Prompt<'a>>,
+    schedule: Schedule,
+    cache: Cache,
+    drafts: Vec<Draft>,
     completions: Vec<Option<Completion>>,
+    report: GenerationReport,
 }
 
-/// A distinct prompt.
-struct Prompt<'a, P> {
+struct Prompt<'a> {
     ids: &'a Arc<[TokenId]>,
     requests: Vec<usize>,
-    /// Requests that still wait for it.
-    waiting: usize,
-    /// From its first use to its last.
-    read: Option<ReadPrompt<P>>,
+    /// Whether the first tokens of its requests have been drawn.
+    begun: bool,
 }
 
-/// What the model made of a prompt.
-struct ReadPrompt<P> {
-    keys_values: P,
-    /// The logits after its last token, `[V]`.
-    logits: Vec<f32>,
-}
-
-/// A row of logits, of which a request's next token is drawn.
-struct Row<'a> {
-    request: usize,
-    token: usize,
-    logits: &'a [f32],
-}
-
-/// A sequence that is being sampled.
-struct Live {
-    request: usize,
+/// What was sampled of a completion.
+struct Draft {
+    prompt: usize,
     ids: Vec<TokenId>,
     log_probs: Vec<f32>,
     watch: StopWatch,
 }
 
-impl<'a, C: KeyValueCache> Generation<'a, C> {
-    fn new(
-        engine: &'a LocalEngine,
-        requests: &'a [GenerateRequest],
-        cache: C,
-        heads: Heads,
-    ) -> Self {
+/// A row of logits, of which a request's next token is drawn.
+struct Row<'a> {
+    request: usize,
+    logits: &'a [f32],
+}
+
+impl<'a> Generation<'a> {
+    fn new(engine: &'a LocalEngine, requests: &'a [GenerateRequest]) -> Self {
         let mut index = PrefixIndex::default();
-        let mut prompts: Vec<Prompt<'a, C::Prompt>> = Vec::new();
-        for (request, GenerateRequest { prompt: ids, .. }) in requests.iter().enumerate() {
-            let number = index.of(ids);
-            if number == prompts.len() {
+        let mut prompts: Vec<Prompt<'a>> = Vec::new();
+        let mut drafts = Vec::with_capacity(requests.len());
+        for (position, request) in requests.iter().enumerate() {
+            let prompt = index.of(&request.prompt);
+            if prompt == prompts.len() {
                 prompts.push(Prompt {
-                    ids,
+                    ids: &request.prompt,
                     requests: Vec::new(),
-                    waiting: 0,
-                    read: None,
+                    begun: false,
                 });
             }
-            prompts[number].requests.push(request);
-            prompts[number].waiting += 1;
+            prompts[prompt].requests.push(position);
+            drafts.push(Draft {
+                prompt,
+                ids: Vec::new(),
+                log_probs: Vec::new(),
+                watch: StopWatch::new(&request.sampling, engine.room(request)),
+            });
         }
-        let waiting = prompts
-            .iter()
-            .enumerate()
-            .flat_map(|(number, prompt)| prompt.requests.iter().map(move |&r| (r, number)))
-            .collect();
-        let completions = requests.iter().map(|_| None).collect();
-        let live = Vec::new();
+        let sequences = requests.iter().zip(&drafts);
+        let work = Work {
+            prompts: prompts.iter().map(|prompt| prompt.ids.len()).collect(),
+            sequences: sequences
+                .map(|(request, draft)| (draft.prompt, engine.most(request)))
+                .collect(),
+        };
+        let schedule = Schedule::new(&engine.config, &work, engine.most_pages());
+        let cache = Cache::new(engine.decoder.config(), schedule.slots(), &engine.device());
         Self {
             engine,
             requests,
-            heads,
-            cache,
             prompts,
-            waiting,
-            live,
-            completions,
+            schedule,
+            cache,
+            drafts,
+            completions: requests.iter().map(|_| None).collect(),
+            report: GenerationReport {
+                page_bytes: engine.page_bytes(),
+                ..GenerationReport::default()
+            },
         }
     }
 
-    fn run(mut self) -> Result<Vec<Completion>> {
-        while !(self.live.is_empty() && self.waiting.is_empty()) {
-            self.admit()?;
-            if !self.live.is_empty() {
-                self.step()?;
+    fn run(mut self) -> Result<(Vec<Completion>, GenerationReport)> {
+        while !self.schedule.is_done() {
+            self.schedule.admit();
+            if let Some(reading) = self.schedule.next_reading() {
+                self.read(&reading)?;
             }
+            self.step()?;
         }
-        // Every request has been admitted, and has ended since.
-        Ok(self.completions.into_iter().flatten().collect())
+        let report = GenerationReport {
+            pre_emptions: self.schedule.pre_emptions(),
+            peak_pages: self.schedule.peak_pages(),
+            ..self.report
+        };
+        Ok((self.completions.into_iter().flatten().collect(), report))
     }
 
-    /// Fills the free places from those that wait, and samples their first tokens.
-    fn admit(&mut self) -> Result<()> {
-        let free = self
-            .engine
-            .config
-            .max_batch
-            .max(1)
-            .saturating_sub(self.live.len());
-        let entering: Vec<(usize, usize)> =
-            self.waiting.drain(..free.min(self.waiting.len())).collect();
-        let mut unread: Vec<usize> = Vec::new();
-        for &(_, prompt) in &entering {
-            if self.prompts[prompt].read.is_none() && !unread.contains(&prompt) {
-                unread.push(prompt);
-            }
-        }
-        let lengths: Vec<_> = unread
-            .iter()
-            .map(|&p| (self.prompts[p].ids.clone(), 0))
-            .collect();
-        for batch in micro_batches(&lengths, self.engine.config.max_batch_tokens) {
-            let batch: Vec<usize> = batch.into_iter().map(|index| unread[index]).collect();
-            self.read_prompts(&batch)?;
-        }
-
-        let rows: Vec<Row<'_>> = entering
-            .iter()
-            .map(|&(request, prompt)| Row {
-                request,
-                token: 0,
-                logits: &self.read(prompt).logits,
-            })
-            .collect();
-        let drawn = self.draw(&rows)?;
-        for (&(request, prompt), drawn) in entering.iter().zip(drawn) {
-            let GenerateRequest {
-                prompt: ids,
-                sampling,
-                ..
-            } = &self.requests[request];
-            let room = self.engine.decoder.config().max_position_embeddings - ids.len();
-            let watch = StopWatch::new(sampling, room);
-            let mut live = Live {
-                request,
-                ids: Vec::new(),
-                log_probs: Vec::new(),
-                watch,
-            };
-            match self.push(&mut live, drawn) {
-                Some(stop) => self.finish(live, stop),
-                None => {
-                    self.cache.admit(self.read(prompt).keys_values.clone());
-                    self.live.push(live);
+    fn read(&mut self, reading: &Reading) -> Result<()> {
+        let (hidden, read) = match reading {
+            Reading::Prompts(prompts) => self.read_prompts(prompts)?,
+            Reading::PromptPart(prompt, part) => {
+                let slots = part.clone().map(|t| self.schedule.prompt_slot(*prompt, t));
+                let slots = slots.collect();
+                let seen = self.schedule.prompt_slots(*prompt, part.end);
+                let ids = self.prompts[*prompt].ids;
+                let hidden = self.read_part(&ids[part.clone()], part.start, slots, seen)?;
+                if part.end == ids.len() {
+                    (hidden, vec![(*prompt, part.len() - 1)])
+                } else {
+                    (hidden, vec![])
                 }
             }
-            self.prompts[prompt].waiting -= 1;
-            if self.prompts[prompt].waiting == 0 {
-                self.prompts[prompt].read = None;
+            Reading::Sampled(request, part) => {
+                let slots = part
+                    .clone()
+                    .map(|t| self.schedule.sampled_slot(*request, t));
+                let slots = slots.collect();
+                let seen = self.schedule.sequence_slots(*request, part.end);
+                let first = self.requests[*request].prompt.len() + part.start;
+                let ids = self.drafts[*request].ids[part.clone()].to_vec();
+                (self.read_part(&ids, first, slots, seen)?, vec![])
             }
-        }
-        Ok(())
+        };
+        self.report.reading_passes += 1;
+        self.schedule.has_read(reading);
+        self.draw_first(hidden, &read)
     }
 
-    fn read(&self, prompt: usize) -> &ReadPrompt<C::Prompt> {
-        self.prompts[prompt]
-            .read
-            .as_ref()
-            .expect("a prompt is read before its requests enter")
-    }
-
-    /// Computes the keys, values and next logits of some prompts in one packed forward pass.
-    fn read_prompts(&mut self, batch: &[usize]) -> Result<()> {
-        let mut packed: Vec<&[TokenId]> = batch.iter().map(|&p| &self.prompts[p].ids[..]).collect();
-        if let [[_]] = packed[..] {
-            // A lone row takes another path through matrix products than rows among others.
-            packed.push(packed[0]);
+    /// Reads whole prompts, and gives the hidden states and the last row of each.
+    fn read_prompts(&mut self, prompts: &[usize]) -> Result<(Tensor<2>, Vec<(usize, usize)>)> {
+        let ids = |prompt: &usize| -> &'a [TokenId] { self.prompts[*prompt].ids };
+        let mut packed = prompts.to_vec();
+        if prompts.len() == 1 && ids(&prompts[0]).len() == 1 {
+            packed.push(prompts[0]);
         }
-        let segments: Vec<Segment> = packed.iter().map(|ids| Segment::root(ids.len())).collect();
-        let layout = PackedLayout::new(&segments).map_err(|error| Error::Other(error.into()))?;
-        let device = self.engine.device();
-        let ids = upload(
-            packed.iter().copied().flatten().map(|&id| id as usize),
-            &device,
-        );
-        let mut layers = Vec::new();
-        let scale = self.heads.scale;
-        let hidden = self
-            .engine
-            .decoder
-            .forward_with(ids, layout.positions(), |_, q, k, v| {
-                layers.push((k.clone(), v.clone()));
-                attention(q, k, v, &layout, scale)
-            });
-        let last = (0..batch.len()).map(|segment| layout.own_range(segment).end - 1);
-        let logits = self.logits(hidden.select(0, upload(last, &device)))?;
-        let keys_values = self.cache.prompts(layers, &layout)?;
-        let vocabulary = self.engine.decoder.config().vocab_size;
-        for ((&prompt, logits), keys_values) in batch
+        let segments: Vec<Segment> = packed.iter().map(|p| Segment::root(ids(p).len())).collect();
+        let layout = PackedLayout::new(&segments).map_err(other)?;
+        let flat: Vec<TokenId> = packed.iter().flat_map(ids).copied().collect();
+        let slots = packed
             .iter()
-            .zip(logits.chunks_exact(vocabulary))
-            .zip(keys_values)
-        {
-            self.prompts[prompt].read = Some(ReadPrompt {
-                keys_values,
-                logits: logits.to_vec(),
-            });
-        }
-        Ok(())
+            .flat_map(|&prompt| (0..ids(&prompt).len()).map(move |token| (prompt, token)));
+        let slots: Arc<[usize]> = slots
+            .map(|(prompt, token)| self.schedule.prompt_slot(prompt, token))
+            .collect();
+        self.report.read_tokens += prompts.iter().map(|p| ids(p).len()).sum::<usize>();
+        let last = prompts.iter().enumerate();
+        let last = last.map(|(segment, &prompt)| (prompt, layout.own_range(segment).end - 1));
+        let last = last.collect();
+
+        let cache = &mut self.cache;
+        let scale = cache.scale();
+        let ids = upload(flat.iter().map(|&id| id as usize), &self.engine.device());
+        let decoder = &self.engine.decoder;
+        let hidden = decoder.forward_with(ids, layout.positions(), |layer, q, k, v| {
+            cache.write(layer, k.clone(), v.clone(), &slots);
+            attention(q, k, v, &layout, scale)
+        });
+        Ok((hidden, last))
     }
 
-    /// Samples one more token of every live sequence.
-    fn step(&mut self) -> Result<()> {
-        let device = self.engine.device();
-        // A lone row takes another path through matrix products than rows among others: it is
-        // computed twice, so that its numbers do not depend on its company.
-        let alone = self.live.len() == 1;
-        let rows = || self.live.iter().chain(alone.then(|| &self.live[0]));
-        let ids = rows().map(|live| live.ids.last().map_or(0, |&id| id as usize));
-        let positions: Vec<u32> = rows()
-            .map(|live| (self.requests[live.request].prompt.len() + live.ids.len() - 1) as u32)
-            .collect();
-        let ids = upload(ids, &device);
+    /// Reads consecutive tokens of one sequence, the first at position `first`, into `slots`, the last of
+    /// those that they see. Gives their hidden states.
+    fn read_part(
+        &mut self,
+        ids: &[TokenId],
+        first: usize,
+        slots: Vec<usize>,
+        seen: Vec<Range<usize>>,
+    ) -> Result<Tensor<2>> {
+        self.report.read_tokens += ids.len();
+        // A lone row takes another path through matrix products than rows among others: it is read twice,
+        // into one slot.
+        let times = if ids.len() == 1 { 2 } else { 1 };
+        let run = CachedRun {
+            rows: ids.len(),
+            slots: seen,
+        };
+        let layout = layout(vec![run; times])?;
+        let positions: Vec<u32> = (first..first + ids.len()).map(|p| p as u32).collect();
+        let slots: Arc<[usize]> = slots.repeat(times).into();
+        let ids = ids.repeat(times);
+        let ids = upload(ids.iter().map(|&id| id as usize), &self.engine.device());
         let cache = &mut self.cache;
-        let mut failure = None;
-        let hidden = self
-            .engine
-            .decoder
-            .forward_with(ids, &positions, |layer, q, k, v| {
-                let nothing = q.zeros_like();
-                let attended = if alone {
-                    let first = |tensor: Tensor<3>| tensor.slice_dim(0, 0..1);
-                    cache
-                        .attend(layer, first(q), first(k), first(v))
-                        .map(|out| Tensor::cat(vec![out.clone(), out], 0))
-                } else {
-                    cache.attend(layer, q, k, v)
-                };
-                attended.unwrap_or_else(|error| {
-                    failure.get_or_insert(error);
-                    nothing
-                })
-            });
-        if let Some(error) = failure {
-            return Err(error);
+        let decoder = &self.engine.decoder;
+        Ok(
+            decoder.forward_with(ids, &positions.repeat(times), |layer, q, k, v| {
+                cache.write(layer, k, v, &slots);
+                cache.attend(layer, q, &layout)
+            }),
+        )
+    }
+
+    /// Draws the first token of every request whose prompt has been read to its end, given the row of each
+    /// prompt's last token.
+    fn draw_first(&mut self, hidden: Tensor<2>, read: &[(usize, usize)]) -> Result<()> {
+        // A prompt is read again where it was dropped for others.
+        let fresh = |(prompt, _): &&(usize, usize)| !self.prompts[*prompt].begun;
+        let read: Vec<(usize, usize)> = read.iter().filter(fresh).copied().collect();
+        if read.is_empty() {
+            return Ok(());
         }
+        let last = upload(read.iter().map(|&(_, row)| row), &self.engine.device());
+        let logits = self.logits(hidden.select(0, last))?;
+        let rows = read.iter().zip(logits.chunks_exact(self.vocabulary()));
+        let rows = rows.flat_map(|(&(prompt, _), logits)| {
+            let requests = self.prompts[prompt].requests.iter();
+            requests.map(move |&request| Row { request, logits })
+        });
+        let rows: Vec<Row<'_>> = rows.collect();
+        for &(prompt, _) in &read {
+            self.prompts[prompt].begun = true;
+        }
+        self.sample(&rows)
+    }
+
+    /// Samples one more token of every running sequence that has been read.
+    fn step(&mut self) -> Result<()> {
+        let stepping = self.schedule.begin_step();
+        if stepping.is_empty() {
+            return Ok(());
+        }
+        let mut ids = Vec::with_capacity(stepping.len());
+        let mut positions = Vec::with_capacity(stepping.len());
+        let mut slots = Vec::with_capacity(stepping.len());
+        let mut runs = Vec::with_capacity(stepping.len());
+        for &request in &stepping {
+            let sampled = &self.drafts[request].ids;
+            let last = sampled.len() - 1;
+            ids.push(sampled[last] as usize);
+            positions.push((self.requests[request].prompt.len() + last) as u32);
+            slots.push(self.schedule.sampled_slot(request, last));
+            runs.push(CachedRun {
+                rows: 1,
+                slots: self.schedule.sequence_slots(request, sampled.len()),
+            });
+        }
+        let (layout, slots): (_, Arc<[usize]>) = (layout(runs)?, slots.into());
+        let ids = upload(ids.into_iter(), &self.engine.device());
+        let cache = &mut self.cache;
+        let decoding = self.engine.decoding();
+        let hidden = decoding.forward_with(ids, &positions, |layer, q, k, v| {
+            cache.write(layer, k, v, &slots);
+            cache.attend(layer, q, &layout)
+        });
+        self.report.decoding_steps += 1;
 
         let logits = self.logits(hidden)?;
-        let vocabulary = self.engine.decoder.config().vocab_size;
-        let rows: Vec<Row<'_>> = self
-            .live
-            .iter()
-            .zip(logits.chunks_exact(vocabulary))
-            .map(|(live, logits)| Row {
-                request: live.request,
-                token: live.ids.len(),
-                logits,
-            })
+        let rows = stepping.iter().zip(logits.chunks_exact(self.vocabulary()));
+        let rows: Vec<Row<'_>> = rows
+            .map(|(&request, logits)| Row { request, logits })
             .collect();
-        let drawn = self.draw(&rows)?;
-        let mut live = std::mem::take(&mut self.live);
-        let stops: Vec<Option<StopReason>> = live
-            .iter_mut()
-            .zip(drawn)
-            .map(|(live, drawn)| self.push(live, drawn))
-            .collect();
-        let goes_on: Vec<bool> = stops.iter().map(Option::is_none).collect();
-        if goes_on.contains(&false) {
-            self.cache.retain(&goes_on);
-        }
-        for (live, stop) in live.into_iter().zip(stops) {
-            match stop {
-                Some(stop) => self.finish(live, stop),
-                None => self.live.push(live),
-            }
-        }
-        Ok(())
+        self.sample(&rows)
     }
 
-    /// The logits of every row of `hidden`, `[B, V]`, row by row; more rows may follow.
+    fn vocabulary(&self) -> usize {
+        self.engine.decoder.config().vocab_size
+    }
+
+    /// The logits of every row of `hidden`, row by row.
     fn logits(&self, hidden: Tensor<2>) -> Result<Vec<f32>> {
-        let embedding = self.engine.decoder.output_embedding();
-        // A product of few rows and a tiny vocabulary takes another path than a larger one (gemm's
-        // horizontal kernels, up to 256 outputs): rows are repeated until it does not.
-        let [rows, _] = hidden.dims();
-        let least = 256 / embedding.dims()[0] + 1;
-        let hidden = if rows < least.max(2) {
-            hidden.repeat_dim(0, least.max(2).div_ceil(rows))
-        } else {
-            hidden
-        };
-        // [V, B], so that the matrix product reads the embedding as it lies in memory; the other way round
-        // it would be packed anew at every token.
-        let logits = embedding.matmul(hidden.transpose()).transpose();
-        logits
-            .try_into_vec_as::<f32>()
-            .map_err(|error| Error::Other(error.into()))
+        let logits = self.engine.decoding().logits(hidden);
+        logits.try_into_vec_as::<f32>().map_err(other)
     }
 
-    /// One draw a row. Each is a function of its own row, so the threads' order does not matter.
-    fn draw(&self, rows: &[Row<'_>]) -> Result<Vec<Drawn>> {
+    /// Draws from every row and adds what was drawn to its draft.
+    fn sample(&mut self, rows: &[Row<'_>]) -> Result<()> {
+        // Each draw is a function of its own row, so the threads' order does not matter.
         let drawn: Vec<_> = rows
             .par_iter()
             .map(|row| {
                 let GenerateRequest {
                     sampling, stream, ..
                 } = &self.requests[row.request];
-                draw(row.logits, sampling, stream.uniform(row.token as u64))
+                let token = self.drafts[row.request].ids.len();
+                draw(row.logits, sampling, stream.uniform(token as u64))
             })
             .collect();
-        drawn
-            .into_iter()
-            .zip(rows)
-            .map(|(drawn, row)| {
-                drawn.map_err(|bad| Error::NonFinite {
-                    what: format!(
-                        "generate request {}, sampled token {}: the logit of token {}",
-                        row.request, row.token, bad.id
-                    ),
-                    value: f64::from(bad.value),
-                })
-            })
-            .collect()
+        for (row, drawn) in rows.iter().zip(drawn) {
+            let drawn = drawn.map_err(|bad| Error::NonFinite {
+                what: format!(
+                    "generate request {}, sampled token {}: the logit of token {}",
+                    row.request,
+                    self.drafts[row.request].ids.len(),
+                    bad.id
+                ),
+                value: f64::from(bad.value),
+            })?;
+            match self.push(row.request, drawn) {
+                Some(stop) => self.finish(row.request, stop),
+                None => self.schedule.has_sampled(row.request),
+            }
+        }
+        Ok(())
     }
 
-    fn push(&self, live: &mut Live, drawn: Drawn) -> Option<StopReason> {
-        live.ids.push(drawn.id);
-        live.log_probs.push(drawn.log_prob);
-        let sampling = &self.requests[live.request].sampling;
+    fn push(&mut self, request: usize, drawn: Drawn) -> Option<StopReason> {
+        self.report.sampled_tokens += 1;
+        let draft = &mut self.drafts[request];
+        draft.ids.push(drawn.id);
+        draft.log_probs.push(drawn.log_prob);
+        let sampling = &self.requests[request].sampling;
         let bytes = self.engine.token_bytes.as_deref();
-        live.watch.after(drawn.id, live.ids.len(), sampling, bytes)
+        draft
+            .watch
+            .after(drawn.id, draft.ids.len(), sampling, bytes)
     }
 
-    fn finish(&mut self, live: Live, stop: StopReason) {
-        self.completions[live.request] = Some(Completion {
-            ids: live.ids,
-            sampling_log_probs: live.log_probs,
+    fn finish(&mut self, request: usize, stop: StopReason) {
+        let draft = &mut self.drafts[request];
+        self.completions[request] = Some(Completion {
+            ids: std::mem::take(&mut draft.ids),
+            sampling_log_probs: std::mem::take(&mut draft.log_probs),
             stop,
             policy_version: self.engine.version,
         });
+        self.schedule.end(request);
     }
 }

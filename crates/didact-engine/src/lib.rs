@@ -18,12 +18,20 @@
 #![forbid(unsafe_code)]
 
 mod cache;
+mod config;
 mod engine;
+mod error;
 mod generate;
 mod pack;
+mod pages;
+mod report;
 pub mod sample;
+mod schedule;
 mod score;
 mod stop;
 
-pub use engine::{CacheKind, EngineConfig, LocalEngine};
+pub use config::EngineConfig;
+pub use engine::LocalEngine;
+pub use error::Error;
 pub use pack::{PackedBatch, micro_batches};
+pub use report::GenerationReport;

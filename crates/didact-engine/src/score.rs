@@ -8,7 +8,7 @@ use std::ops::Range;
 use didact_core::{Error, Result, Score, ScoreRequest, Span, TokenId, TokenLogProbs};
 use didact_kernels::linear_log_prob;
 
-use crate::engine::upload;
+use crate::engine::{other, upload};
 use crate::{LocalEngine, PackedBatch, micro_batches};
 
 /// One span of one request.
@@ -45,7 +45,7 @@ impl Score for LocalEngine {
             .iter()
             .map(|&r| (requests[r].prefix.clone(), continuation(&requests[r]).len()))
             .collect();
-        for batch in micro_batches(&lengths, self.config.max_batch_tokens) {
+        for batch in micro_batches(&lengths, self.config.max_batch_tokens.get()) {
             let batch: Vec<usize> = batch.into_iter().map(|index| asking[index]).collect();
             for (wanted, values) in self.score_batch(requests, &batch)? {
                 answers[wanted.request][wanted.answer] =
@@ -165,7 +165,7 @@ impl LocalEngine {
             let columns = columns
                 .slice_dim(1, 0..1)
                 .try_into_vec_as::<f32>()
-                .map_err(|error| Error::Other(error.into()))?;
+                .map_err(other)?;
             for (wanted, range) in wanted {
                 let values = columns[range].to_vec();
                 for (position, value) in wanted.span.range().zip(&values) {

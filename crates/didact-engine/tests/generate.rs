@@ -4,31 +4,23 @@ mod common;
 
 use std::sync::Arc;
 
-use common::{CONTEXT, VOCABULARY, decoder, plain_greedy, plain_log_softmax, prompt};
-use didact_core::{
-    Completion, Error, Generate, GenerateRequest, RandomStream, Sampling, Score, ScoreRequest,
-    Span, StopReason, StreamKey, TokenBytes, TokenId,
+use common::{
+    CONTEXT, TOLERANCE, VOCABULARY, decoder, plain_greedy, plain_log_softmax, positive, prompt,
+    stream,
 };
-use didact_engine::{CacheKind, EngineConfig, LocalEngine};
+use didact_core::{
+    Completion, Error, Generate, GenerateRequest, Sampling, Score, ScoreRequest, Span, StopReason,
+    TokenBytes, TokenId,
+};
+use didact_engine::{EngineConfig, LocalEngine};
 use didact_models::Family;
 
-fn engine(family: Family, cache: CacheKind, max_batch: usize) -> LocalEngine {
+fn engine(family: Family, max_batch: usize) -> LocalEngine {
     let config = EngineConfig {
-        max_batch,
-        cache,
+        max_batch: positive(max_batch),
         ..EngineConfig::default()
     };
     LocalEngine::new(decoder(family, 5), config)
-}
-
-fn stream(sample: u64) -> RandomStream {
-    StreamKey {
-        run_seed: 3,
-        step: 0,
-        problem: 0,
-        sample,
-    }
-    .stream()
 }
 
 /// Groups over three prompts, with different settings and lengths.
@@ -55,25 +47,23 @@ fn requests() -> Vec<GenerateRequest> {
 #[test]
 fn greedy_with_the_cache_is_greedy_without() {
     for family in Family::ALL {
-        for cache in [CacheKind::Host, CacheKind::Device] {
-            let mut engine = engine(family, cache, 2);
-            let prompts: [&[TokenId]; 4] = [&[5, 6, 7], &[8], &[5, 6, 7], &[9, 10, 11, 12, 13]];
-            let requests: Vec<GenerateRequest> = prompts
-                .iter()
-                .map(|ids| GenerateRequest {
-                    prompt: prompt(ids),
-                    sampling: Sampling::greedy(12),
-                    stream: stream(0),
-                })
-                .collect();
-            for (completion, ids) in engine.generate(&requests).unwrap().iter().zip(prompts) {
-                assert_eq!(
-                    completion.ids,
-                    plain_greedy(engine.decoder(), ids, 12),
-                    "{family:?}"
-                );
-                assert_eq!(completion.stop, StopReason::MaxTokens);
-            }
+        let mut engine = engine(family, 2);
+        let prompts: [&[TokenId]; 4] = [&[5, 6, 7], &[8], &[5, 6, 7], &[9, 10, 11, 12, 13]];
+        let requests: Vec<GenerateRequest> = prompts
+            .iter()
+            .map(|ids| GenerateRequest {
+                prompt: prompt(ids),
+                sampling: Sampling::greedy(12),
+                stream: stream(0),
+            })
+            .collect();
+        for (completion, ids) in engine.generate(&requests).unwrap().iter().zip(prompts) {
+            assert_eq!(
+                completion.ids,
+                plain_greedy(engine.decoder(), ids, 12),
+                "{family:?}"
+            );
+            assert_eq!(completion.stop, StopReason::MaxTokens);
         }
     }
 }
@@ -81,32 +71,29 @@ fn greedy_with_the_cache_is_greedy_without() {
 #[test]
 fn sampling_log_probs_are_the_scores_of_the_sampled_ids() {
     for family in Family::ALL {
-        for cache in [CacheKind::Host, CacheKind::Device] {
-            let mut engine = engine(family, cache, 4);
-            let requests = requests();
-            let completions = engine.generate(&requests).unwrap();
-            let scored: Vec<ScoreRequest> = requests
-                .iter()
-                .zip(&completions)
-                .map(|(request, completion)| {
-                    let start = request.prompt.len();
-                    ScoreRequest {
-                        prefix: request.prompt.clone(),
-                        continuation: completion.ids.clone(),
-                        spans: vec![Span::new(start, start + completion.ids.len())],
-                        temperature: request.sampling.temperature,
-                    }
-                })
-                .collect();
-            for (score, completion) in engine.score(&scored).unwrap().iter().zip(&completions) {
-                assert_eq!(score[0].len(), completion.sampling_log_probs.len());
-                for (score, sampled) in score[0].values().iter().zip(&completion.sampling_log_probs)
-                {
-                    assert!(
-                        (score - sampled).abs() <= 1e-4,
-                        "{family:?} {score} {sampled}"
-                    );
+        let mut engine = engine(family, 4);
+        let requests = requests();
+        let completions = engine.generate(&requests).unwrap();
+        let scored: Vec<ScoreRequest> = requests
+            .iter()
+            .zip(&completions)
+            .map(|(request, completion)| {
+                let start = request.prompt.len();
+                ScoreRequest {
+                    prefix: request.prompt.clone(),
+                    continuation: completion.ids.clone(),
+                    spans: vec![Span::new(start, start + completion.ids.len())],
+                    temperature: request.sampling.temperature,
                 }
+            })
+            .collect();
+        for (score, completion) in engine.score(&scored).unwrap().iter().zip(&completions) {
+            assert_eq!(score[0].len(), completion.sampling_log_probs.len());
+            for (score, sampled) in score[0].values().iter().zip(&completion.sampling_log_probs) {
+                assert!(
+                    (score - sampled).abs() <= TOLERANCE,
+                    "{family:?} {score} {sampled}"
+                );
             }
         }
     }
@@ -114,7 +101,7 @@ fn sampling_log_probs_are_the_scores_of_the_sampled_ids() {
 
 #[test]
 fn greedy_log_probs_are_taken_at_temperature_one() {
-    let mut engine = engine(Family::Qwen3, CacheKind::Host, 4);
+    let mut engine = engine(Family::Qwen3, 4);
     let request = GenerateRequest {
         prompt: prompt(&[5, 6]),
         sampling: Sampling::greedy(4),
@@ -132,27 +119,23 @@ fn greedy_log_probs_are_taken_at_temperature_one() {
         .zip(&completion.sampling_log_probs)
         .enumerate()
     {
-        assert!((rows[index + 1][id as usize] - found).abs() <= 1e-4);
+        assert!((rows[index + 1][id as usize] - found).abs() <= TOLERANCE);
     }
 }
 
 #[test]
 fn a_completion_does_not_depend_on_its_company() {
     let requests = requests();
-    let together = engine(Family::Qwen2, CacheKind::Host, 64)
-        .generate(&requests)
-        .unwrap();
-    let again = engine(Family::Qwen2, CacheKind::Host, 64)
-        .generate(&requests)
-        .unwrap();
+    let together = engine(Family::Qwen2, 64).generate(&requests).unwrap();
+    let again = engine(Family::Qwen2, 64).generate(&requests).unwrap();
     assert_eq!(together, again);
     for max_batch in [1, 2, 3] {
-        let few = engine(Family::Qwen2, CacheKind::Host, max_batch)
+        let few = engine(Family::Qwen2, max_batch)
             .generate(&requests)
             .unwrap();
         assert_eq!(together, few, "max_batch {max_batch}");
     }
-    let mut alone = engine(Family::Qwen2, CacheKind::Host, 64);
+    let mut alone = engine(Family::Qwen2, 64);
     for (request, expected) in requests.into_iter().zip(together) {
         assert_eq!(alone.generate(&[request]).unwrap(), [expected]);
     }
@@ -160,16 +143,9 @@ fn a_completion_does_not_depend_on_its_company() {
 
 #[test]
 fn nothing_is_asked_nothing_is_answered() {
+    assert_eq!(engine(Family::Llama, 4).generate(&[]).unwrap(), []);
     assert_eq!(
-        engine(Family::Llama, CacheKind::Host, 4)
-            .generate(&[])
-            .unwrap(),
-        []
-    );
-    assert_eq!(
-        engine(Family::Llama, CacheKind::Host, 4)
-            .score(&[])
-            .unwrap(),
+        engine(Family::Llama, 4).score(&[]).unwrap(),
         Vec::<Vec<_>>::new()
     );
 }
@@ -200,7 +176,7 @@ impl TokenBytes for Letters {
 
 #[test]
 fn completions_end_where_they_should() {
-    let mut engine = engine(Family::Llama, CacheKind::Host, 4).with_token_bytes(Letters::new());
+    let mut engine = engine(Family::Llama, 4).with_token_bytes(Letters::new());
     engine.update_weights(decoder(Family::Llama, 5), 17);
     let mut run = |sampling: Sampling| -> Completion {
         let prompt = prompt(&[5, 6, 7]);
@@ -250,7 +226,7 @@ fn completions_end_where_they_should() {
 
 #[test]
 fn what_cannot_be_sampled_is_named() {
-    let mut engine = engine(Family::Llama, CacheKind::Host, 4);
+    let mut engine = engine(Family::Llama, 4);
     let fine = requests().swap_remove(0);
     let mut error = |bad: GenerateRequest| {
         let found = engine.generate(&[fine.clone(), bad]).unwrap_err();

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{CONTEXT, VOCABULARY, decoder, plain_log_softmax, prompt};
+use common::{CONTEXT, VOCABULARY, decoder, plain_log_softmax, positive, prompt};
 use didact_core::{Error, RandomStream, Score, ScoreRequest, Span, TokenId, TokenLogProbs};
 use didact_engine::{EngineConfig, LocalEngine};
 use didact_models::Family;
@@ -55,7 +55,7 @@ fn plain(engine: &LocalEngine, request: &ScoreRequest) -> Vec<TokenLogProbs> {
 
 fn engine(family: Family, max_batch_tokens: usize) -> LocalEngine {
     let config = EngineConfig {
-        max_batch_tokens,
+        max_batch_tokens: positive(max_batch_tokens),
         ..EngineConfig::default()
     };
     LocalEngine::new(decoder(family, 5), config)
