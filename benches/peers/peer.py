@@ -29,6 +29,7 @@ from trl import GRPOConfig, GRPOTrainer  # noqa: E402, F401  (loaded lazily: an 
 
 import generation  # noqa: E402
 import machine  # noqa: E402
+import products  # noqa: E402
 import scoring  # noqa: E402
 import training  # noqa: E402
 import whole_step  # noqa: E402
@@ -70,7 +71,8 @@ class Peer:
             raise ValueError(f"unknown work {work!r}")
         if request.get("tune"):
             return noun.tune(run, work, self.inputs)
-        return noun.run(run, work, self.inputs, setting)
+        with products.computed_by(request.get("products", "torch")):
+            return noun.run(run, work, self.inputs, setting)
 
     def _scorers(self, dtype):
         if self.scorers is None or self.scorers.dtype != dtype:

@@ -13,8 +13,16 @@ use super::worker::{Answer, Side, Sides, Worker};
 const TOLERANCE: f64 = 1e-3;
 /// Below this, differences are taken relative to it: a log-prob near 0 has few digits left.
 const SMALL: f64 = 0.1;
-/// Runs of a work in bf16.
-const BF16_RUNS: usize = 3;
+/// Runs of a look aside.
+const ASIDE_RUNS: usize = 3;
+/// Works that are looked at aside, what is different, and the request's field that makes it so.
+const ASIDES: [(Work, &str, (&str, &str)); 4] = [
+    (Work::ScorePadded, "torch in bf16", ("dtype", "bfloat16")),
+    (Work::UpdateGroup, "torch in bf16", ("dtype", "bfloat16")),
+    (Work::ScorePadded, ONEDNN, ("products", "onednn")),
+    (Work::UpdateGroup, ONEDNN, ("products", "onednn")),
+];
+const ONEDNN: &str = "torch in f32, products of linear layers by oneDNN";
 
 /// The pairs of one work.
 #[derive(Debug)]
@@ -56,6 +64,14 @@ impl Row {
     }
 }
 
+/// The peer's median seconds under other circumstances.
+#[derive(Debug)]
+pub(crate) struct Aside {
+    pub(crate) work: Work,
+    pub(crate) circumstances: &'static str,
+    pub(crate) seconds: f64,
+}
+
 /// Peak resident memory in bytes, each of a fresh process; `None` where the system does not say.
 #[derive(Debug, Default)]
 pub(crate) struct Memory {
@@ -73,8 +89,7 @@ pub(crate) struct Memory {
 #[derive(Debug)]
 pub(crate) struct Results {
     pub(crate) rows: Vec<Row>,
-    /// Median seconds of the peer in bf16.
-    pub(crate) bf16: Vec<(Work, f64)>,
+    pub(crate) asides: Vec<Aside>,
     pub(crate) memory: Option<Memory>,
     pub(crate) machine: Machine,
     pub(crate) threads: usize,
@@ -132,7 +147,7 @@ impl Bench {
         theirs.ask(&inputs)?;
         let results = Results {
             rows: Vec::new(),
-            bf16: Vec::new(),
+            asides: Vec::new(),
             memory: None,
             machine: Machine::this(),
             threads: sides.threads(),
@@ -155,7 +170,7 @@ impl Bench {
     pub(crate) fn measure(&mut self, work: Work) -> Result<(), String> {
         match work {
             Work::Memory => self.memory(),
-            Work::Bf16 => self.bf16(),
+            Work::Asides => self.asides(),
             timed => self.pairs(timed),
         }
     }
@@ -238,19 +253,27 @@ impl Bench {
         Ok(found)
     }
 
-    fn bf16(&mut self) -> Result<(), String> {
-        for work in [Work::ScorePadded, Work::UpdateGroup] {
+    fn asides(&mut self) -> Result<(), String> {
+        for (work, circumstances, (field, value)) in ASIDES {
             let (setting, _) = self.setting(work)?;
-            let asked = json!({ "work": work.name(), "setting": setting, "dtype": "bfloat16" });
+            let mut asked = json!({ "work": work.name(), "setting": setting });
+            asked[field] = value.into();
             self.theirs.ask(&asked)?;
-            let mut seconds = Vec::new();
-            for _ in 0..BF16_RUNS.min(self.pairs) {
-                seconds.push(self.theirs.ask(&asked)?.seconds);
+            let mut all = Vec::new();
+            for _ in 0..ASIDE_RUNS.min(self.pairs) {
+                all.push(self.theirs.ask(&asked)?.seconds);
             }
-            seconds.sort_by(f64::total_cmp);
-            let median = median(&seconds);
-            eprintln!("bench-peers: {}, torch in bf16: {median:.3} s", work.name());
-            self.results.bf16.push((work, median));
+            all.sort_by(f64::total_cmp);
+            let seconds = median(&all);
+            eprintln!(
+                "bench-peers: {}, {circumstances}: {seconds:.3} s",
+                work.name()
+            );
+            self.results.asides.push(Aside {
+                work,
+                circumstances,
+                seconds,
+            });
         }
         Ok(())
     }

@@ -38,19 +38,22 @@ pub(crate) fn json(results: &Results) -> Value {
         .iter()
         .map(|row| (row.work.name().to_owned(), work_json(results, row)))
         .collect();
-    let bf16: Map<String, Value> = results
-        .bf16
+    let asides: Vec<Value> = results
+        .asides
         .iter()
-        .map(|&(work, seconds)| {
-            let tokens = work.tokens() as f64 / seconds;
-            let value = json!({ "theirs_seconds": seconds, "theirs_tokens_per_second": tokens });
-            (work.name().to_owned(), value)
+        .map(|aside| {
+            json!({
+                "work": aside.work.name(),
+                "circumstances": aside.circumstances,
+                "theirs_seconds": aside.seconds,
+                "theirs_tokens_per_second": aside.work.tokens() as f64 / aside.seconds,
+            })
         })
         .collect();
     json!({
         "ratios": ratios,
         "works": works,
-        "bf16": bf16,
+        "asides": asides,
         "memory": memory.map(memory_json),
         "date": today(),
         "threads": results.threads,
@@ -182,10 +185,10 @@ fn rows(results: &Results) -> Vec<[String; 7]> {
             describe(&row.setting),
         ]);
     }
-    for &(work, seconds) in &results.bf16 {
+    for aside in &results.asides {
         let mut cells = ["–"; 7].map(str::to_owned);
-        cells[0] = format!("{}, torch in bf16", work.title());
-        cells[2] = format!("{:.0}", work.tokens() as f64 / seconds);
+        cells[0] = format!("{}; {}", aside.work.title(), aside.circumstances);
+        cells[2] = format!("{:.0}", aside.work.tokens() as f64 / aside.seconds);
         table.push(cells);
     }
     table

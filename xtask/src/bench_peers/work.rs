@@ -22,8 +22,8 @@ pub(crate) enum Work {
     UpdateUnrelated,
     /// One whole step of a teacher's training.
     Step,
-    /// torch in bf16: a look aside, not a ratio.
-    Bf16,
+    /// The peers as nobody asked for them: in bf16, and with another library for products. No ratios.
+    Asides,
     /// Peak memory of the whole step, in fresh processes.
     Memory,
 }
@@ -37,7 +37,7 @@ impl Work {
         Self::UpdateGroup,
         Self::UpdateUnrelated,
         Self::Step,
-        Self::Bf16,
+        Self::Asides,
         Self::Memory,
     ];
 
@@ -62,7 +62,7 @@ impl Work {
             Self::UpdateGroup => "update_group",
             Self::UpdateUnrelated => "update_unrelated",
             Self::Step => "step",
-            Self::Bf16 => "bf16",
+            Self::Asides => "asides",
             Self::Memory => "memory",
         }
     }
@@ -77,7 +77,7 @@ impl Work {
             Self::UpdateGroup => "update on 2 groups of 8",
             Self::UpdateUnrelated => "update on 16 unrelated sequences",
             Self::Step => "whole step",
-            Self::Bf16 => "torch in bf16",
+            Self::Asides => "looks aside",
             Self::Memory => "memory",
         }
     }
@@ -91,7 +91,7 @@ impl Work {
             Self::GenerateB1 => NEW_TOKENS,
             Self::UpdateGroup => SEQUENCES * (PROMPT + COMPLETION),
             Self::UpdateUnrelated => SEQUENCES * UNRELATED,
-            Self::Bf16 | Self::Memory => 0,
+            Self::Asides | Self::Memory => 0,
         }
     }
 }
