@@ -82,6 +82,7 @@ pub(crate) fn trainer(folder: &Path, inputs: &Inputs) -> Result<Trainer> {
         temperature: inputs.temperature,
         max_grad_norm: inputs.max_grad_norm,
         micro_batch_tokens: TeacherConfig::published().micro_batch_tokens,
+        recompute_layers: false,
     };
     let policy = Decoder::load_folder(folder, &Device::flex().autodiff())?;
     Ok(Trainer::new(policy, AdamWConfig::default(), options)?)

@@ -20,6 +20,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         temperature: 1.0,
         max_grad_norm: 1.0,
         micro_batch_tokens: 4096,
+        recompute_layers: false,
     };
     let trainer = Trainer::new(decoder, AdamWConfig::default(), options)?;
     let ids: Vec<u32> = (0..257).map(|i| (i * 7919) % 49_152).collect();

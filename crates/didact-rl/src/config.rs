@@ -66,6 +66,9 @@ pub struct TeacherConfig {
     /// At most this many tokens go through the model at once in training; a longer sequence goes alone.
     /// It changes memory and speed, not the result. Default 16384.
     pub micro_batch_tokens: usize,
+    /// Whether the backward pass computes each layer again instead of keeping all activations: a third more
+    /// time for the memory of one layer; the result is the same. Default no.
+    pub recompute_layers: bool,
     /// When held-out problems are looked at; without it, before the first step and after the last.
     pub evaluation: Option<EvaluationConfig>,
     /// How much the engines compute at once; memory and speed only.
@@ -145,6 +148,7 @@ impl TeacherConfig {
                 alpha: 0.9,
             }),
             micro_batch_tokens: 16384,
+            recompute_layers: false,
             evaluation: None,
             engine: EngineConfig::default(),
         }
@@ -257,6 +261,7 @@ impl TeacherConfig {
                 .reference_mixing
                 .map_or(ReferenceRule::Fixed, ReferenceRule::Mixed),
             micro_batch_tokens: self.micro_batch_tokens,
+            recompute_layers: self.recompute_layers,
             evaluation,
             engine: self.engine.clone(),
         })
@@ -294,6 +299,8 @@ pub struct ResolvedTeacherConfig {
     pub reference: ReferenceRule,
     /// At most this many tokens go through the model at once in training.
     pub micro_batch_tokens: usize,
+    /// Whether the backward pass computes each layer again.
+    pub recompute_layers: bool,
     /// When and how held-out problems are looked at.
     pub evaluation: EvaluationConfig,
     /// How much the engines compute at once.

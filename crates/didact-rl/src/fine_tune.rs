@@ -50,6 +50,9 @@ pub struct FineTuneConfig {
     /// At most this many tokens go through the model at once; a longer example goes alone. It changes memory
     /// and speed, not the result. Default 16384.
     pub micro_batch_tokens: usize,
+    /// Whether the backward pass computes each layer again instead of keeping all activations: a third more
+    /// time for the memory of one layer; the result is the same. Default no.
+    pub recompute_layers: bool,
     /// Longer examples are left out, and counted; without it, one longer than the model's context is an error.
     pub max_tokens: Option<usize>,
 }
@@ -81,6 +84,7 @@ impl FineTuneConfig {
             },
             max_grad_norm: 1.0,
             micro_batch_tokens: 16384,
+            recompute_layers: false,
             max_tokens: None,
         }
     }
@@ -141,6 +145,7 @@ impl FineTuneConfig {
             optimizer: self.optimizer,
             max_grad_norm: self.max_grad_norm,
             micro_batch_tokens: self.micro_batch_tokens,
+            recompute_layers: self.recompute_layers,
             max_tokens: self.max_tokens.unwrap_or(context),
             leave_out_longer: self.max_tokens.is_some(),
         })
@@ -167,6 +172,8 @@ pub struct ResolvedFineTuneConfig {
     pub max_grad_norm: f64,
     /// At most this many tokens go through the model at once.
     pub micro_batch_tokens: usize,
+    /// Whether the backward pass computes each layer again.
+    pub recompute_layers: bool,
     /// At most this many tokens an example.
     pub max_tokens: usize,
     /// Whether a longer example is left out; otherwise it is an error.
@@ -212,6 +219,7 @@ pub fn fine_tune(
         temperature: 1.0,
         max_grad_norm: config.max_grad_norm,
         micro_batch_tokens: config.micro_batch_tokens,
+        recompute_layers: config.recompute_layers,
     };
     let mut trainer = Trainer::new(decoder, config.optimizer, options)?;
     let batches_per_epoch = sequences.len().div_ceil(config.batch_size) as u64;

@@ -8,15 +8,18 @@
 use std::sync::Arc;
 
 use burn::module::{Module, Param};
-use burn::tensor::{DType, Int, Tensor, TensorData};
+use burn::tensor::Tensor;
 use didact_core::{Span, TokenId};
-use didact_engine::{PackedBatch, micro_batches};
-use didact_kernels::{linear_log_prob, projected_rows};
+use didact_engine::micro_batches;
 use didact_models::{Decoder, ParameterVisitor};
 
+mod forward;
+
+use self::forward::Forward;
 use crate::adamw::{AdamW, AdamWConfig};
-use crate::gradients::{Gradients, read, values};
+use crate::gradients::Gradients;
 use crate::loss::{Advantage, Loss, LossOutput, LossSequence, Normalisers};
+
 use crate::{Error, Metrics, Result};
 
 /// One sequence to train on.
@@ -50,6 +53,9 @@ pub struct StepOptions {
     pub max_grad_norm: f64,
     /// At most this many packed tokens go through the model at once; a longer sequence goes alone.
     pub micro_batch_tokens: usize,
+    /// Whether the backward pass computes each layer again instead of keeping what it computed: one more
+    /// forward pass for memory of one layer instead of all. The gradients are the same.
+    pub recompute_layers: bool,
 }
 
 /// Log-prob and entropy of the trained tokens of one sequence, in nats.
@@ -210,16 +216,16 @@ impl Trainer {
         let mut total = LossOutput::default();
         for batch in &batches {
             let chosen: Vec<&TrainingSequence> = batch.iter().map(|&i| sequences[i]).collect();
-            let forward = Forward::run(policy, &chosen, self.options.temperature)?;
+            let (forward, values) = Forward::run(policy, &chosen, self.options)?;
             let inputs: Vec<LossSequence> = chosen
                 .iter()
-                .zip(&forward.values)
+                .zip(&values)
                 .map(|(s, v)| s.loss_sequence(v))
                 .collect();
             let output = loss.evaluate(&inputs, normalisers)?;
             let part = forward.backward(policy, &output)?;
             gradients.add(part)?;
-            for (&index, values) in batch.iter().zip(forward.values) {
+            for (&index, values) in batch.iter().zip(values) {
                 all[index] = values;
             }
             total.append(LossOutput {
@@ -319,99 +325,6 @@ impl TrainingSequence {
             mask: vec![true; self.trained.len()],
             advantage: Some(Advantage::Sequence(self.advantage)),
         }
-    }
-}
-
-/// One micro-batch after its forward pass.
-struct Forward {
-    /// `[R, 3]`: log-prob, log-sum-exp and entropy of every trained token, sequence by sequence.
-    output: Tensor<2>,
-    values: Vec<TokenValues>,
-}
-
-impl Forward {
-    fn run(policy: &Decoder, sequences: &[&TrainingSequence], temperature: f64) -> Result<Self> {
-        let device = policy.device();
-        let packed: Vec<_> = sequences
-            .iter()
-            .map(|s| (s.prefix.clone(), s.read()))
-            .collect();
-        let batch = PackedBatch::new(&packed)?;
-        let (mut rows, mut targets) = (Vec::new(), Vec::new());
-        for (index, sequence) in sequences.iter().enumerate() {
-            for position in sequence.trained.range() {
-                // Not `predicting_row`: the last trained token itself is not in the batch.
-                rows.push(batch.row(index, position - 1));
-                targets.push(sequence.token(position));
-            }
-        }
-        let tokens = batch.ids().len();
-        let ids: Vec<i32> = batch.ids().iter().map(|&id| id as i32).collect();
-        let ids = Tensor::<1, Int>::from_data(TensorData::new(ids, [tokens]), &device);
-        let vocabulary = policy.config().vocab_size;
-        let (rows, targets) = projected_rows(&rows, &targets, tokens, vocabulary, &device)?;
-        let hidden = policy.forward(ids, batch.layout());
-        let output = linear_log_prob(
-            hidden,
-            rows,
-            policy.output_embedding(),
-            targets,
-            temperature,
-        );
-        let data = read("log-probs", output.clone().inner())?;
-        let mut entries = values("log-probs", &data)?.chunks_exact(3);
-        let mut all = Vec::with_capacity(sequences.len());
-        for sequence in sequences {
-            let mut found = TokenValues::default();
-            for (offset, entry) in entries.by_ref().take(sequence.trained.len()).enumerate() {
-                for (what, value) in [("log-prob", entry[0]), ("entropy", entry[2])] {
-                    if !value.is_finite() {
-                        return Err(Error::NonFinite {
-                            what: format!(
-                                "{what} of token {} of sequence {}",
-                                sequence.trained.start + offset,
-                                sequence.id
-                            ),
-                            value: f64::from(value),
-                        });
-                    }
-                }
-                found.log_probs.push(entry[0]);
-                found.entropies.push(entry[2]);
-            }
-            all.push(found);
-        }
-        Ok(Self {
-            output,
-            values: all,
-        })
-    }
-
-    /// Seeds the backward pass with the loss's derivatives.
-    fn backward(&self, policy: &Decoder, loss: &LossOutput) -> Result<Gradients> {
-        let [rows, columns] = self.output.dims();
-        let mut seed = Vec::with_capacity(rows * columns);
-        for (sequence, derivatives) in loss.d_log_probs.iter().enumerate() {
-            for (token, derivative) in derivatives.iter().enumerate() {
-                let of_entropy = loss
-                    .d_entropies
-                    .as_ref()
-                    .map_or(0.0, |d| d[sequence][token]);
-                seed.extend([*derivative as f32, 0.0, of_entropy as f32]);
-            }
-        }
-        let expected = rows * columns;
-        if seed.len() != expected {
-            return Err(Error::TrainingData {
-                what: "loss".to_owned(),
-                problem: format!("{} derivatives for {expected} outputs", seed.len()),
-            });
-        }
-        let seed = TensorData::new(seed, [rows, columns]);
-        let seed = Tensor::<2>::from_data(seed, (&self.output.device(), DType::F32));
-        // d(Σ output · seed) / d output = seed: the value of the sum is of no use.
-        let tape = (self.output.clone() * seed).sum().backward();
-        Gradients::take(policy, tape)
     }
 }
 

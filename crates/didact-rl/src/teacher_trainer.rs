@@ -121,6 +121,7 @@ impl TeacherTrainer {
             temperature: config.sampling.temperature,
             max_grad_norm: config.max_grad_norm,
             micro_batch_tokens: config.micro_batch_tokens,
+            recompute_layers: config.recompute_layers,
         };
         let trainer = Trainer::new(models.policy, config.optimizer, options)?;
         let token_bytes: Arc<dyn TokenBytes> = task.tokenizer.clone();

@@ -149,6 +149,7 @@ fn gradients(
         temperature,
         max_grad_norm: 1.0,
         micro_batch_tokens: 1 << 20,
+        recompute_layers: false,
     };
     let trainer = Trainer::new(decoder.clone(), AdamWConfig::default(), options).map_err(text)?;
     let sequences: Vec<&TrainingSequence> = sequences.iter().collect();
@@ -221,6 +222,7 @@ fn compare_adamw(
         temperature: 1.0,
         max_grad_norm: golden.max_grad_norm,
         micro_batch_tokens: 1 << 20,
+        recompute_layers: false,
     };
     let before = parameters(decoder)?;
     let mut trainer = Trainer::new(decoder.clone(), config, options).map_err(text)?;

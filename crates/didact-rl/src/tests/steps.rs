@@ -13,6 +13,7 @@ const OPTIONS: StepOptions = StepOptions {
     temperature: 0.7,
     max_grad_norm: 1.0,
     micro_batch_tokens: 1 << 20,
+    recompute_layers: false,
 };
 
 /// Three groups of three completions of unequal length, with advantages and reference log-probs.
@@ -117,6 +118,28 @@ fn sharing_prefixes_and_order_change_only_rounding() {
     turned.reverse();
     let (reversed, _) = gradients(&turned, &loss, 1 << 20);
     assert!(worst(&shared, &reversed) <= 1e-5);
+}
+
+#[test]
+fn layers_computed_again_give_the_same_gradients() {
+    let all = sequences();
+    let refs: Vec<&TrainingSequence> = all.iter().collect();
+    for loss in [&SftLoss as &dyn Loss, &GrpoLoss::published()] {
+        for micro_batch_tokens in [1 << 20, 60] {
+            let [(kept, first), (again, second)] = [false, true].map(|recompute_layers| {
+                let options = StepOptions {
+                    micro_batch_tokens,
+                    recompute_layers,
+                    ..OPTIONS
+                };
+                let trainer = Trainer::new(decoder(1), AdamWConfig::default(), options).unwrap();
+                trainer.gradients(&refs, loss).unwrap()
+            });
+            assert_eq!(first.values, second.values);
+            assert_eq!(kept.len(), again.len(), "every tensor has a gradient");
+            assert!(worst(&kept, &again) <= 1e-6, "{}", loss.name());
+        }
+    }
 }
 
 #[test]

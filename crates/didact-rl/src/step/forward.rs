@@ -1,0 +1,185 @@
+//! One micro-batch through the model and back.
+//!
+//! Owns the forward pass up to the numbers that a loss reads, and the backward pass from the loss's derivatives,
+//! with every layer's activations kept or computed again. Knows no loss and no optimizer.
+
+use burn::module::Module;
+use burn::tensor::{DType, Gradients as Tape, Int, Tensor, TensorData};
+use didact_engine::PackedBatch;
+use didact_kernels::{PackedLayout, attention, linear_log_prob, projected_rows};
+use didact_models::Decoder;
+
+use super::{StepOptions, TokenValues, TrainingSequence};
+use crate::gradients::{Gradients, read, values};
+use crate::loss::LossOutput;
+use crate::{Error, Result};
+
+/// One micro-batch after its forward pass.
+pub(super) struct Forward {
+    /// `[R, 3]`: log-prob, log-sum-exp and entropy of every trained token, sequence by sequence.
+    output: Tensor<2>,
+    layers: Option<KeptInputs>,
+}
+
+/// What computing layers again needs.
+struct KeptInputs {
+    ids: Tensor<1, Int>,
+    layout: PackedLayout,
+    /// What went into each layer, without gradients.
+    inputs: Vec<Tensor<2>>,
+    /// What came out of the last one; the tape of `output` begins here.
+    last: Tensor<2>,
+}
+
+impl Forward {
+    /// Also gives the outputs on the host, for each sequence.
+    pub(super) fn run(
+        policy: &Decoder,
+        sequences: &[&TrainingSequence],
+        options: StepOptions,
+    ) -> Result<(Self, Vec<TokenValues>)> {
+        let device = policy.device();
+        let packed: Vec<_> = sequences
+            .iter()
+            .map(|s| (s.prefix.clone(), s.read()))
+            .collect();
+        let batch = PackedBatch::new(&packed)?;
+        let (mut rows, mut targets) = (Vec::new(), Vec::new());
+        for (index, sequence) in sequences.iter().enumerate() {
+            for position in sequence.trained.range() {
+                // Not `predicting_row`: the last trained token itself is not in the batch.
+                rows.push(batch.row(index, position - 1));
+                targets.push(sequence.token(position));
+            }
+        }
+        let tokens = batch.ids().len();
+        let ids: Vec<i32> = batch.ids().iter().map(|&id| id as i32).collect();
+        let ids = Tensor::<1, Int>::from_data(TensorData::new(ids, [tokens]), &device);
+        let vocabulary = policy.config().vocab_size;
+        let (rows, targets) = projected_rows(&rows, &targets, tokens, vocabulary, &device)?;
+        let (hidden, layers) = if options.recompute_layers {
+            let kept = KeptInputs::run(policy, ids, batch.layout());
+            (policy.normalise(kept.last.clone()), Some(kept))
+        } else {
+            (policy.forward(ids, batch.layout()), None)
+        };
+        let embedding = policy.output_embedding();
+        let output = linear_log_prob(hidden, rows, embedding, targets, options.temperature);
+        let data = read("log-probs", output.clone().inner())?;
+        let mut entries = values("log-probs", &data)?.chunks_exact(3);
+        let mut all = Vec::with_capacity(sequences.len());
+        for sequence in sequences {
+            let mut found = TokenValues::default();
+            for (offset, entry) in entries.by_ref().take(sequence.trained.len()).enumerate() {
+                for (what, value) in [("log-prob", entry[0]), ("entropy", entry[2])] {
+                    if !value.is_finite() {
+                        return Err(Error::NonFinite {
+                            what: format!(
+                                "{what} of token {} of sequence {}",
+                                sequence.trained.start + offset,
+                                sequence.id
+                            ),
+                            value: f64::from(value),
+                        });
+                    }
+                }
+                found.log_probs.push(entry[0]);
+                found.entropies.push(entry[2]);
+            }
+            all.push(found);
+        }
+        Ok((Self { output, layers }, all))
+    }
+
+    /// Seeds the backward pass with the loss's derivatives.
+    pub(super) fn backward(self, policy: &Decoder, loss: &LossOutput) -> Result<Gradients> {
+        let [rows, columns] = self.output.dims();
+        let mut seed = Vec::with_capacity(rows * columns);
+        for (sequence, derivatives) in loss.d_log_probs.iter().enumerate() {
+            for (token, derivative) in derivatives.iter().enumerate() {
+                let of_entropy = loss
+                    .d_entropies
+                    .as_ref()
+                    .map_or(0.0, |d| d[sequence][token]);
+                seed.extend([*derivative as f32, 0.0, of_entropy as f32]);
+            }
+        }
+        let expected = rows * columns;
+        if seed.len() != expected {
+            return Err(Error::TrainingData {
+                what: "loss".to_owned(),
+                problem: format!("{} derivatives for {expected} outputs", seed.len()),
+            });
+        }
+        let seed = TensorData::new(seed, [rows, columns]);
+        let seed = Tensor::<2>::from_data(seed, (&self.output.device(), DType::F32));
+        let mut tape = seeded(self.output, seed);
+        let Some(layers) = self.layers else {
+            return Gradients::take(policy, tape);
+        };
+        let of_last = layers.last.grad_remove(&mut tape);
+        let gradients = Gradients::take(policy, tape)?;
+        match of_last {
+            Some(of_last) => layers.backward(policy, of_last, gradients),
+            None => Ok(gradients),
+        }
+    }
+}
+
+impl KeptInputs {
+    /// All layers, without a tape.
+    fn run(policy: &Decoder, ids: Tensor<1, Int>, layout: &PackedLayout) -> Self {
+        let plain = policy.valid();
+        let tables = plain.rotary_tables(layout.positions());
+        let mut hidden = plain.embed(ids.clone().inner());
+        let mut inputs = Vec::new();
+        for layer in 0..plain.config().num_hidden_layers {
+            inputs.push(hidden.clone());
+            hidden = plain.forward_layer(layer, hidden, &tables, attend(&plain, layout));
+        }
+        Self {
+            ids,
+            layout: layout.clone(),
+            inputs,
+            last: Tensor::from_inner(hidden).require_grad(),
+        }
+    }
+
+    /// From the last layer to the embedding, each computed once more; `gradient` is that of what came out.
+    fn backward(
+        self,
+        policy: &Decoder,
+        mut gradient: Tensor<2>,
+        mut gradients: Gradients,
+    ) -> Result<Gradients> {
+        let tables = policy.rotary_tables(self.layout.positions());
+        for (layer, input) in self.inputs.into_iter().enumerate().rev() {
+            let input = Tensor::from_inner(input).require_grad();
+            let attend = attend(policy, &self.layout);
+            let output = policy.forward_layer(layer, input.clone(), &tables, attend);
+            let mut tape = seeded(output, Tensor::from_inner(gradient));
+            gradient = input
+                .grad_remove(&mut tape)
+                .unwrap_or_else(|| input.inner().zeros_like());
+            gradients.add(Gradients::take(policy, tape)?)?;
+        }
+        let tape = seeded(policy.embed(self.ids), Tensor::from_inner(gradient));
+        gradients.add(Gradients::take(policy, tape)?)?;
+        Ok(gradients)
+    }
+}
+
+/// A layer's attention over the packed sequences.
+fn attend<'a>(
+    policy: &Decoder,
+    layout: &'a PackedLayout,
+) -> impl FnOnce(Tensor<3>, Tensor<3>, Tensor<3>) -> Tensor<3> + use<'a> {
+    let scale = policy.config().attention_scale();
+    move |q, k, v| attention(q, k, v, layout, scale)
+}
+
+/// The backward pass from `output`, given its gradient: d(Σ output · gradient) / d output = gradient, and the
+/// value of the sum is of no use.
+fn seeded(output: Tensor<2>, gradient: Tensor<2>) -> Tape {
+    (output * gradient).sum().backward()
+}
