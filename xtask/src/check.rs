@@ -8,9 +8,6 @@ use crate::package;
 
 pub(crate) fn run() -> Outcome {
     command::run(&mut cargo(["fmt", "--all", "--check"]))?;
-    command::run(
-        cargo(["fmt", "--check", "--manifest-path"]).arg(root().join("benches/Cargo.toml")),
-    )?;
     let everything = ["--release", "--workspace"];
     command::run(
         cargo(["clippy", "--all-targets"])
