@@ -1,4 +1,5 @@
 //! The operations of decoding against their references, and the promise that a row's bits are its own.
+#![expect(clippy::single_range_in_vec_init, reason = "slots are ranges, often one")]
 use std::sync::Arc;
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
