@@ -1,9 +1,13 @@
 //! Draws one token from one row of logits, on the host.
 //!
 //! It knows [`Sampling`] settings and numbers, no tensor, no request and no batch: a draw depends on
-//! the row, the settings and one uniform number alone, in f64 and in a fixed order.
+//! the row, the settings and one uniform number alone, in a fixed order.
 
 use didact_core::{Error, Result, Sampling, TokenId};
+
+mod weights;
+
+use weights::{Weights, likeliest};
 
 /// A drawn token.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -66,7 +70,7 @@ pub fn check_sampling(what: &str, sampling: &Sampling) -> Result<()> {
 
 /// Draws a token from a row of logits.
 ///
-/// With weights `w_i = exp((x_i − max x) / temperature)` the candidates are cut down in the order in which
+/// With weights `w_i = exp((x_i − max x) / temperature)`, computed in f32 and summed in f64, the candidates are cut down in the order in which
 /// Hugging Face transformers does it: temperature, then top-k, top-p, min-p.
 ///
 /// 1. `top_k` keeps the k likeliest tokens (of equal logits the lower ids);
@@ -92,45 +96,22 @@ pub fn draw(
     } else {
         1.0
     };
-    let max = f64::from(max);
-    let scaled = |id: usize| (f64::from(logits[id]) - max) / temperature;
-    let weights: Vec<f64> = (0..logits.len()).map(|id| scaled(id).exp()).collect();
-    let total: f64 = weights.iter().sum();
+    let weights = Weights::new(logits, max, temperature);
 
     let id = if sampling.temperature == 0.0 {
         likeliest
     } else if keeps_all(sampling, logits.len()) {
-        pick(weights.iter().copied().enumerate(), uniform * total).unwrap_or(likeliest)
+        weights.pick(uniform * weights.total()).unwrap_or(likeliest)
     } else {
-        let kept = kept(logits, &weights, total, sampling);
-        let kept_total: f64 = kept.iter().map(|&id| weights[id]).sum();
-        pick(
-            kept.iter().map(|&id| (id, weights[id])),
-            uniform * kept_total,
-        )
-        .unwrap_or(likeliest)
+        let kept = kept(logits, &weights, sampling);
+        let kept_total: f64 = kept.iter().map(|&id| weights.of(id)).sum();
+        pick(&kept, &weights, uniform * kept_total).unwrap_or(likeliest)
     };
+    let scaled = (f64::from(logits[id]) - f64::from(max)) / temperature;
     Ok(Drawn {
         id: id as TokenId,
-        log_prob: (scaled(id) - total.ln()) as f32,
+        log_prob: (scaled - weights.total().ln()) as f32,
     })
-}
-
-/// The first largest logit, once all are known to be finite.
-fn likeliest(logits: &[f32]) -> std::result::Result<(usize, f32), NonFiniteLogit> {
-    let mut best = (0, f32::NEG_INFINITY);
-    for (id, &value) in logits.iter().enumerate() {
-        if !value.is_finite() {
-            return Err(NonFiniteLogit {
-                id: id as TokenId,
-                value,
-            });
-        }
-        if value > best.1 {
-            best = (id, value);
-        }
-    }
-    Ok(best)
 }
 
 fn keeps_all(sampling: &Sampling, vocabulary: usize) -> bool {
@@ -140,10 +121,11 @@ fn keeps_all(sampling: &Sampling, vocabulary: usize) -> bool {
 }
 
 /// The first candidate at which the running sum exceeds `target`, else the last of positive weight.
-fn pick(candidates: impl Iterator<Item = (usize, f64)>, target: f64) -> Option<usize> {
+fn pick(candidates: &[usize], weights: &Weights, target: f64) -> Option<usize> {
     let mut sum = 0.0;
     let mut last = None;
-    for (id, weight) in candidates {
+    for &id in candidates {
+        let weight = weights.of(id);
         sum += weight;
         if weight > 0.0 {
             last = Some(id);
@@ -156,23 +138,23 @@ fn pick(candidates: impl Iterator<Item = (usize, f64)>, target: f64) -> Option<u
 }
 
 /// The candidates that stay, by falling logit and rising id.
-fn kept(logits: &[f32], weights: &[f64], total: f64, sampling: &Sampling) -> Vec<usize> {
+fn kept(logits: &[f32], weights: &Weights, sampling: &Sampling) -> Vec<usize> {
     let mut ranked = Ranked {
         logits,
         ids: (0..logits.len()).collect(),
         sorted: 0,
     };
-    let mut mass = total;
+    let mut mass = weights.total();
     if sampling.top_k > 0 && sampling.top_k < logits.len() {
         ranked.sort_first(sampling.top_k);
         ranked.ids.truncate(sampling.top_k);
-        mass = ranked.ids.iter().map(|&id| weights[id]).sum();
+        mass = ranked.ids.iter().map(|&id| weights.of(id)).sum();
     }
     if sampling.top_p < 1.0 {
         let target = sampling.top_p * mass;
         let mut sum = 0.0;
         let reached = (0..ranked.ids.len()).find(|&rank| {
-            sum += weights[ranked.id(rank)];
+            sum += weights.of(ranked.id(rank));
             sum >= target
         });
         if let Some(rank) = reached {
@@ -181,7 +163,8 @@ fn kept(logits: &[f32], weights: &[f64], total: f64, sampling: &Sampling) -> Vec
     }
     if sampling.min_p > 0.0 {
         // The likeliest token's weight is 1.
-        let below = (0..ranked.ids.len()).find(|&rank| weights[ranked.id(rank)] < sampling.min_p);
+        let below =
+            (0..ranked.ids.len()).find(|&rank| weights.of(ranked.id(rank)) < sampling.min_p);
         if let Some(rank) = below {
             ranked.ids.truncate(rank.max(1));
         }
@@ -247,11 +230,8 @@ mod tests {
 
     fn kept_ids(logits: &[f32], sampling: &Sampling) -> Vec<usize> {
         let (_, max) = likeliest(logits).unwrap();
-        let weights: Vec<f64> = logits
-            .iter()
-            .map(|&x| ((f64::from(x) - f64::from(max)) / sampling.temperature).exp())
-            .collect();
-        kept(logits, &weights, weights.iter().sum(), sampling)
+        let weights = Weights::new(logits, max, sampling.temperature);
+        kept(logits, &weights, sampling)
     }
 
     fn log_softmax(logits: &[f32], id: usize, temperature: f64) -> f64 {
@@ -400,7 +380,9 @@ mod tests {
         ) {
             let drawn = draw(&logits, &settings(temperature, top_k, top_p, min_p), uniform).unwrap();
             let expected = log_softmax(&logits, drawn.id as usize, temperature);
-            prop_assert!((f64::from(drawn.log_prob) - expected).abs() <= 1e-4);
+            // A log-prob of −600 has no more digits than that in f32.
+            let tolerance = 1e-5_f64.max(expected.abs() * 1e-6);
+            prop_assert!((f64::from(drawn.log_prob) - expected).abs() <= tolerance);
         }
 
         #[test]
@@ -418,15 +400,15 @@ mod tests {
             }
             for &id in &kept[1..] {
                 let ratio = ((f64::from(logits[id]) - f64::from(logits[kept[0]])) / temperature).exp();
-                prop_assert!(ratio >= min_p);
+                prop_assert!(ratio >= min_p - 1e-6);
             }
             // Top-p alone: without its last token the nucleus holds less than top_p.
             let nucleus = kept_ids(&logits, &settings(temperature, 0, top_p, 0.0));
             let mass = |ids: &[usize]| -> f64 {
                 ids.iter().map(|&id| log_softmax(&logits, id, temperature).exp()).sum()
             };
-            prop_assert!(mass(&nucleus) >= top_p - 1e-9);
-            prop_assert!(mass(&nucleus[..nucleus.len() - 1]) < top_p + 1e-9);
+            prop_assert!(mass(&nucleus) >= top_p - 1e-6);
+            prop_assert!(mass(&nucleus[..nucleus.len() - 1]) < top_p + 1e-6);
         }
 
         #[test]

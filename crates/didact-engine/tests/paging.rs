@@ -297,7 +297,10 @@ fn decoding_in_bf16_is_close_and_never_the_default() {
                 largest = largest.max((row[completion.ids[token] as usize] - found).abs());
             }
         }
-        assert!(largest < 0.05 && largest > TOLERANCE, "{family:?} {largest}");
+        assert!(
+            largest < 0.05 && largest > TOLERANCE,
+            "{family:?} {largest}"
+        );
     }
 }
 
