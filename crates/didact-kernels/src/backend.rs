@@ -1,4 +1,4 @@
-use crate::{AttentionOps, GatedOps, LinearLogProbOps, NormOps, RotaryOps};
+use crate::{AttentionOps, GatedOps, LinearLogProbOps, LinearOps, NormOps, RotaryOps};
 
 /// A burn backend that has every fused language-model operation.
 ///
@@ -6,6 +6,12 @@ use crate::{AttentionOps, GatedOps, LinearLogProbOps, NormOps, RotaryOps};
 /// does. CubeCL devices implement [`LinearLogProbOps`] so far, and the free functions take the reference
 /// for the rest there. [`CacheOps`](crate::CacheOps) and [`StreamedOps`](crate::StreamedOps), which only
 /// inference needs, stand apart: they have no gradients.
-pub trait LmBackend: LinearLogProbOps + AttentionOps + NormOps + RotaryOps + GatedOps {}
+pub trait LmBackend:
+    LinearOps + LinearLogProbOps + AttentionOps + NormOps + RotaryOps + GatedOps
+{
+}
 
-impl<B: LinearLogProbOps + AttentionOps + NormOps + RotaryOps + GatedOps> LmBackend for B {}
+impl<B> LmBackend for B where
+    B: LinearOps + LinearLogProbOps + AttentionOps + NormOps + RotaryOps + GatedOps
+{
+}

@@ -190,7 +190,10 @@ pub trait CacheOps: Backend {
 }
 
 #[cfg(test)]
-#[expect(clippy::single_range_in_vec_init, reason = "slots are ranges, often one")]
+#[expect(
+    clippy::single_range_in_vec_init,
+    reason = "slots are ranges, often one"
+)]
 mod tests {
     use super::*;
 

@@ -5,6 +5,7 @@
 mod attention;
 mod cache;
 mod gated;
+mod linear;
 mod linear_log_prob;
 mod norm;
 mod product;
@@ -12,8 +13,11 @@ mod rotary;
 mod streamed;
 mod vectorised;
 
+use std::mem::MaybeUninit;
+
 use burn::tensor::{Bytes, DType, Shape};
 use burn_flex::{FlexTensor, Layout};
+use rayon::prelude::*;
 
 /// The tensor itself where its elements are consecutive, else a copy that is.
 fn contiguous(tensor: FlexTensor) -> FlexTensor {
@@ -61,4 +65,44 @@ fn tensor<const D: usize>(values: Vec<f32>, shape: [usize; D]) -> FlexTensor {
     debug_assert_eq!(values.len(), shape.iter().product::<usize>());
     let layout = Layout::contiguous(Shape::from(shape));
     FlexTensor::new(Bytes::from_elems(values), layout, DType::F32)
+}
+
+/// Buffers of `count` numbers, which `fill` writes in parallel, in chunks of `chunk`; it is given each chunk's
+/// index and the zeros at its place in every buffer.
+///
+/// Zeros that one thread writes over a whole buffer before others compute it are time that they all wait for.
+fn filled<const B: usize>(
+    count: usize,
+    chunk: usize,
+    fill: impl Fn(usize, [&mut [f32]; B]) + Sync,
+) -> [Vec<f32>; B] {
+    let mut buffers: [Vec<f32>; B] = std::array::from_fn(|_| Vec::with_capacity(count));
+    let mut chunks = buffers
+        .each_mut()
+        .map(|buffer| buffer.spare_capacity_mut()[..count].chunks_mut(chunk.max(1)));
+    let parts: Vec<[&mut [MaybeUninit<f32>]; B]> = (0..count.div_ceil(chunk.max(1)))
+        .map(|_| {
+            chunks
+                .each_mut()
+                .map(|chunks| chunks.next().expect("all buffers have as many"))
+        })
+        .collect();
+    parts
+        .into_par_iter()
+        .enumerate()
+        .for_each(|(index, parts)| {
+            fill(
+                index,
+                parts.map(|part| {
+                    part.fill(MaybeUninit::new(0.0));
+                    // SAFETY: all of it has just been written.
+                    unsafe { part.assume_init_mut() }
+                }),
+            );
+        });
+    for buffer in &mut buffers {
+        // SAFETY: the chunks cover the first `count` elements, and each has been written.
+        unsafe { buffer.set_len(count) };
+    }
+    buffers
 }

@@ -7,6 +7,7 @@
 //!
 //! | operation | what it computes |
 //! |---|---|
+//! | [`linear()`] | activations times a weight |
 //! | [`linear_log_prob()`] | log-probability, log-sum-exp and entropy of targets, without the whole logits |
 //! | [`attention()`] | causal attention over packed segments with shared prefixes and grouped heads |
 //! | [`rms_norm`] | root-mean-square normalisation |
@@ -30,6 +31,7 @@ mod error;
 mod flex;
 mod gated;
 mod layout;
+mod linear;
 mod linear_log_prob;
 mod norm;
 pub mod reference;
@@ -42,6 +44,7 @@ pub use cache::{CacheLayout, CacheOps, CachedRun, cached_attention, write_slots}
 pub use error::Error;
 pub use gated::{Activation, GatedOps, gated};
 pub use layout::{PackedLayout, Segment};
+pub use linear::{LinearOps, linear};
 pub use linear_log_prob::{LinearLogProbOps, linear_log_prob, projected_rows, validate_rows};
 pub use norm::{NormOps, rms_norm};
 pub use rotary::{RotaryOps, rotary};

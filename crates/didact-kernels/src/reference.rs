@@ -6,6 +6,7 @@
 mod attention;
 mod cache;
 mod gated;
+mod linear;
 mod linear_log_prob;
 mod rms_norm;
 mod rotary;
@@ -14,6 +15,7 @@ mod streamed;
 pub use attention::attention;
 pub use cache::{cached_attention, write_slots};
 pub use gated::gated;
+pub use linear::linear;
 pub use linear_log_prob::linear_log_prob;
 pub use rms_norm::rms_norm;
 pub use rotary::rotary;

@@ -6,8 +6,7 @@
 
 use burn::module::{Module, Param};
 use burn::tensor::Tensor;
-use burn::tensor::module::linear;
-use didact_kernels::{gated, rms_norm, rotary, streamed_product};
+use didact_kernels::{gated, linear, rms_norm, rotary, streamed_product};
 
 use crate::DecoderConfig;
 use crate::rotary::RotaryTables;
@@ -45,16 +44,13 @@ pub(crate) struct Projection {
 impl Projection {
     /// `[N, in] → [N, out]`.
     pub(crate) fn forward(&self, x: Tensor<2>, products: Products) -> Tensor<2> {
-        let bias = self.bias.as_ref().map(Param::val);
-        match products {
-            Products::Whole => linear(x, self.weight.val(), bias),
-            Products::Streamed => {
-                let product = streamed_product(x, self.weight.val());
-                match bias {
-                    Some(bias) => product + bias.unsqueeze(),
-                    None => product,
-                }
-            }
+        let product = match products {
+            Products::Whole => linear(x, self.weight.val()),
+            Products::Streamed => streamed_product(x, self.weight.val()),
+        };
+        match &self.bias {
+            Some(bias) => product + bias.val().unsqueeze(),
+            None => product,
         }
     }
 }

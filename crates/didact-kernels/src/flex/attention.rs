@@ -14,7 +14,7 @@ use rayon::prelude::*;
 
 use super::product::{Destination, Matrix, product};
 use super::vectorised::{LANES, exp, sum_lanes, vectorised};
-use super::{contiguous, floats, tensor};
+use super::{contiguous, filled, floats, tensor};
 use crate::{AttentionOps, CacheLayout, PackedLayout};
 
 /// Queries of one task. More waste work above the diagonal; fewer gather the keys more often.
@@ -54,14 +54,9 @@ impl AttentionOps for Flex {
             .par_iter()
             .map(|task| attention.backward(task, gradient))
             .collect();
-        let mut of_q = vec![0.0; floats(&q).len()];
-        let mut of_k = vec![0.0; floats(&k).len()];
-        let mut of_v = vec![0.0; floats(&v).len()];
-        for (task, part) in tasks.iter().zip(&parts) {
-            attention.scatter(&mut of_q, task, &part.of_queries);
-            attention.add_to_keys(&mut of_k, task, &part.of_keys);
-            attention.add_to_keys(&mut of_v, task, &part.of_values);
-        }
+        let of_q = attention.assembled(&tasks, &parts, |part| &part.of_queries);
+        let of_k = attention.gathered(&tasks, &parts, |part| &part.of_keys);
+        let of_v = attention.gathered(&tasks, &parts, |part| &part.of_values);
         let shape = k.layout().shape().dims();
         (
             tensor::<3>(of_q, q.layout().shape().dims()),
@@ -196,10 +191,73 @@ impl<'a> Attention<'a> {
     pub(super) fn output(&self) -> Vec<f32> {
         let tasks = self.tasks();
         let outputs: Vec<Vec<f32>> = tasks.par_iter().map(|task| self.forward(task)).collect();
+        self.assembled(&tasks, &outputs, |output| output)
+    }
+
+    /// `[N, Hq, D]` of what each task has of its queries.
+    fn assembled<P: Sync>(
+        &self,
+        tasks: &[Task],
+        parts: &[P],
+        of_queries: fn(&P) -> &Vec<f32>,
+    ) -> Vec<f32> {
         let mut output = vec![0.0; self.q.len()];
-        for (task, values) in tasks.iter().zip(&outputs) {
-            self.scatter(&mut output, task, values);
+        let (row, width) = (self.query_heads * self.size, self.group() * self.size);
+        // The key heads' tasks of one chunk stand together, and chunks follow each other.
+        let mut rest = &mut output[..];
+        let mut places = Vec::new();
+        for tasks in tasks.chunks(self.key_heads) {
+            let (place, after) = rest.split_at_mut(tasks[0].queries * row);
+            places.push(place);
+            rest = after;
         }
+        let parts = parts.par_chunks(self.key_heads);
+        places
+            .into_par_iter()
+            .zip(parts)
+            .for_each(|(place, parts)| {
+                for (key_head, part) in parts.iter().enumerate() {
+                    let values = of_queries(part).chunks_exact(width);
+                    for (row, values) in place.chunks_exact_mut(row).zip(values) {
+                        row[key_head * width..][..width].copy_from_slice(values);
+                    }
+                }
+            });
+        output
+    }
+
+    /// `[N, Hkv, D]`, the sums of what each task has of the keys it saw, in the order of the tasks.
+    fn gathered<P: Sync>(
+        &self,
+        tasks: &[Task],
+        parts: &[P],
+        of_keys: fn(&P) -> &Vec<f32>,
+    ) -> Vec<f32> {
+        let (heads, size) = (self.key_heads, self.size);
+        let sums: Vec<Vec<f32>> = (0..heads)
+            .into_par_iter()
+            .map(|key_head| {
+                let mut sums = vec![0.0; self.k.len() / heads];
+                let of_head = tasks.iter().zip(parts).skip(key_head).step_by(heads);
+                for (task, part) in of_head {
+                    let values = of_keys(part).chunks_exact(size);
+                    for (token, values) in self.key_tokens(task).zip(values) {
+                        let sums = sums[token * size..][..size].iter_mut();
+                        sums.zip(values).for_each(|(sum, value)| *sum += value);
+                    }
+                }
+                sums
+            })
+            .collect();
+        let chunk = QUERIES * heads * size;
+        let [output] = filled(self.k.len(), chunk, |index, [output]| {
+            for (offset, row) in output.chunks_exact_mut(heads * size).enumerate() {
+                let token = index * QUERIES + offset;
+                for (to, sums) in row.chunks_exact_mut(size).zip(&sums) {
+                    to.copy_from_slice(&sums[token * size..][..size]);
+                }
+            }
+        });
         output
     }
 
@@ -224,15 +282,6 @@ impl<'a> Attention<'a> {
         gathered
     }
 
-    /// The opposite of `gather_queries`; no two tasks write the same rows.
-    fn scatter(&self, to: &mut [f32], task: &Task, values: &[f32]) {
-        let width = self.group() * self.size;
-        for (offset, values) in values.chunks_exact(width).enumerate() {
-            let start = ((task.start + offset) * self.key_heads + task.key_head) * width;
-            to[start..start + width].copy_from_slice(values);
-        }
-    }
-
     /// A task's keys or values, `[keys, D]`.
     fn gather_keys(&self, from: &[f32], task: &Task) -> Vec<f32> {
         let mut gathered = Vec::with_capacity(task.keys() * self.size);
@@ -241,15 +290,6 @@ impl<'a> Attention<'a> {
             gathered.extend_from_slice(&from[start..start + self.size]);
         }
         gathered
-    }
-
-    fn add_to_keys(&self, to: &mut [f32], task: &Task, values: &[f32]) {
-        for (token, values) in self.key_tokens(task).zip(values.chunks_exact(self.size)) {
-            let start = (token * self.key_heads + task.key_head) * self.size;
-            for (to, value) in to[start..start + self.size].iter_mut().zip(values) {
-                *to += value;
-            }
-        }
     }
 
     /// Attention probabilities, `[queries · group, keys]`, zero where a query does not see a key.

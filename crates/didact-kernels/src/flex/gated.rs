@@ -4,10 +4,9 @@
 //! and with `s(x) = a·x + b·x³` for a = 2√(2/π) and b = 0.044715·a.
 use burn::backend::Flex;
 use burn::backend::tensor::FloatTensor;
-use rayon::prelude::*;
 
 use super::vectorised::{exp, vectorised};
-use super::{contiguous, floats, tensor};
+use super::{contiguous, filled, floats, tensor};
 use crate::{Activation, GatedOps};
 
 /// Elements of one task.
@@ -21,12 +20,11 @@ impl GatedOps for Flex {
     ) -> FloatTensor<Self> {
         let (gate, up) = (contiguous(gate), contiguous(up));
         let [linear, cubic] = sigmoid_argument(activation);
-        let mut output = vec![0.0; floats(&gate).len()];
-        output
-            .par_chunks_mut(ELEMENTS)
-            .zip(floats(&gate).par_chunks(ELEMENTS))
-            .zip(floats(&up).par_chunks(ELEMENTS))
-            .for_each(|((output, gate), up)| forward(output, gate, up, linear, cubic));
+        let [gates, ups] = [&gate, &up].map(floats);
+        let [output] = filled(gates.len(), ELEMENTS, |index, [output]| {
+            let here = index * ELEMENTS..index * ELEMENTS + output.len();
+            forward(output, &gates[here.clone()], &ups[here], linear, cubic);
+        });
         tensor::<2>(output, gate.layout().shape().dims())
     }
 
@@ -38,17 +36,12 @@ impl GatedOps for Flex {
     ) -> (FloatTensor<Self>, FloatTensor<Self>) {
         let (gate, up, gradient) = (contiguous(gate), contiguous(up), contiguous(gradient));
         let [linear, cubic] = sigmoid_argument(activation);
-        let count = floats(&gate).len();
-        let (mut of_gate, mut of_up) = (vec![0.0; count], vec![0.0; count]);
-        of_gate
-            .par_chunks_mut(ELEMENTS)
-            .zip(of_up.par_chunks_mut(ELEMENTS))
-            .zip(floats(&gate).par_chunks(ELEMENTS))
-            .zip(floats(&up).par_chunks(ELEMENTS))
-            .zip(floats(&gradient).par_chunks(ELEMENTS))
-            .for_each(|((((of_gate, of_up), gate), up), gradient)| {
-                backward(of_gate, of_up, gate, up, gradient, linear, cubic);
-            });
+        let [gates, ups, gradients] = [&gate, &up, &gradient].map(floats);
+        let [of_gate, of_up] = filled(gates.len(), ELEMENTS, |index, [of_gate, of_up]| {
+            let here = index * ELEMENTS..index * ELEMENTS + of_gate.len();
+            let (gate, up, gradient) = (&gates[here.clone()], &ups[here.clone()], &gradients[here]);
+            backward(of_gate, of_up, gate, up, gradient, linear, cubic);
+        });
         let shape = gate.layout().shape().dims();
         (tensor::<2>(of_gate, shape), tensor::<2>(of_up, shape))
     }

@@ -4,7 +4,7 @@ use burn::backend::tensor::FloatTensor;
 use rayon::prelude::*;
 
 use super::vectorised::{LANES, sum_lanes, vectorised};
-use super::{contiguous, floats, tensor};
+use super::{contiguous, filled, floats, tensor};
 use crate::NormOps;
 
 /// Rows of one task. The weight's gradient is summed within tasks first, so this is part of its order.
@@ -20,13 +20,11 @@ impl NormOps for Flex {
         let (x, weight) = (contiguous(x), contiguous(weight));
         let (rows, width) = (x.layout().shape()[0], x.layout().shape()[1]);
         let (values, weight) = (floats(&x), floats(&weight));
-        let mut output = vec![0.0; rows * width];
-        output
-            .par_chunks_mut(ROWS * width.max(1))
-            .zip(values.par_chunks(ROWS * width.max(1)))
-            .for_each(|(output, values)| {
-                normalise(output, values, weight, epsilon as f32, offset as f32);
-            });
+        let chunk = ROWS * width;
+        let [output] = filled(rows * width, chunk, |index, [output]| {
+            let values = &values[index * chunk..][..output.len()];
+            normalise(output, values, weight, epsilon as f32, offset as f32);
+        });
         tensor(output, [rows, width])
     }
 

@@ -58,15 +58,68 @@ pub(super) fn product(
         out.len() >= m * n && lhs.holds(m, k) && rhs.holds(k, n),
         "product: a slice is short"
     );
-    // SAFETY: the assertion holds every element that gemm reads or writes within its slice (its
-    // offsets are i·row_stride + j·column_stride with i and j below the sizes given), `out` is
-    // borrowed mutably and so overlaps neither operand, and all of `out` is initialised.
+    // SAFETY: the assertion holds every element that gemm reads or writes within its slice, and `out` is borrowed
+    // mutably, so it overlaps neither operand, and all of it is initialised.
+    unsafe {
+        multiply(
+            out.as_mut_ptr(),
+            [m, n, k],
+            lhs,
+            rhs,
+            scale,
+            destination,
+            parallelism,
+        );
+    }
+}
+
+/// `lhs · rhs` in memory of its own, `[m, n]` in rows, on all threads; see [`product`].
+pub(super) fn whole_product([m, n, k]: [usize; 3], lhs: Matrix<'_>, rhs: Matrix<'_>) -> Vec<f32> {
+    if m * n == 0 || k == 0 {
+        return vec![0.0; m * n];
+    }
+    assert!(
+        lhs.holds(m, k) && rhs.holds(k, n),
+        "product: a slice is short"
+    );
+    let mut out: Vec<f32> = Vec::with_capacity(m * n);
+    // SAFETY: the assertion holds every element that gemm reads within its slice. `out` has room for m·n
+    // elements, which gemm only writes, and writes all of, since it does not add to what is there.
+    unsafe {
+        multiply(
+            out.as_mut_ptr(),
+            [m, n, k],
+            lhs,
+            rhs,
+            1.0,
+            Destination::Overwrite,
+            Parallelism::Rayon(0),
+        );
+        out.set_len(m * n);
+    }
+    out
+}
+
+/// # Safety
+/// Both operands hold what the sizes say. `out` has room for `m·n` elements, overlaps neither operand, and is
+/// initialised where its old values are added to.
+unsafe fn multiply(
+    out: *mut f32,
+    [m, n, k]: [usize; 3],
+    lhs: Matrix<'_>,
+    rhs: Matrix<'_>,
+    scale: f32,
+    destination: Destination,
+    parallelism: Parallelism,
+) {
+    // SAFETY: offsets are i·row_stride + j·column_stride with i and j below the sizes given; the rest is what
+    // the caller promises.
     unsafe {
         gemm::gemm(
             m,
             n,
             k,
-            out.as_mut_ptr(),
+            out,
             1,
             n as isize,
             destination == Destination::Add,

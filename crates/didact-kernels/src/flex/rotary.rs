@@ -1,10 +1,9 @@
 //! Rotary position embedding on the CPU, token by token.
 use burn::backend::Flex;
 use burn::backend::tensor::FloatTensor;
-use rayon::prelude::*;
 
 use super::vectorised::vectorised;
-use super::{contiguous, floats, tensor};
+use super::{contiguous, filled, floats, tensor};
 use crate::RotaryOps;
 
 /// Tokens of one task.
@@ -38,16 +37,13 @@ fn turned(
     let (x, cos, sin) = (contiguous(x), contiguous(cos), contiguous(sin));
     let [tokens, heads, size] = x.layout().shape().dims();
     let (values, cos, sin) = (floats(&x), floats(&cos), floats(&sin));
-    let mut output = vec![0.0; tokens * heads * size];
-    let (token, angles) = ((heads * size).max(1), (size / 2).max(1));
-    output
-        .par_chunks_mut(TOKENS * token)
-        .zip(values.par_chunks(TOKENS * token))
-        .zip(cos.par_chunks(TOKENS * angles))
-        .zip(sin.par_chunks(TOKENS * angles))
-        .for_each(|(((output, values), cos), sin)| {
-            turn(output, values, cos, sin, heads, size, direction);
-        });
+    let (token, angles) = (heads * size, size / 2);
+    let chunk = TOKENS * token;
+    let [output] = filled(tokens * token, chunk, |index, [output]| {
+        let values = &values[index * chunk..][..output.len()];
+        let [cos, sin] = [cos, sin].map(|table| &table[index * TOKENS * angles..]);
+        turn(output, values, cos, sin, heads, size, direction);
+    });
     tensor(output, [tokens, heads, size])
 }
 

@@ -1,5 +1,8 @@
 //! The operations of decoding against their references, and the promise that a row's bits are its own.
-#![expect(clippy::single_range_in_vec_init, reason = "slots are ranges, often one")]
+#![expect(
+    clippy::single_range_in_vec_init,
+    reason = "slots are ranges, often one"
+)]
 use std::sync::Arc;
 
 use burn::tensor::{DType, Device, Tensor, TensorData};

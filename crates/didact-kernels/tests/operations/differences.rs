@@ -98,6 +98,15 @@ fn attention() {
 }
 
 #[test]
+fn linear() {
+    check("linear", &[numbers(1, 15), numbers(2, 20)], |inputs| {
+        let x = inputs[0].clone().reshape([3, 5]);
+        let weight = inputs[1].clone().reshape([5, 4]);
+        reference::linear(x, weight).reshape([-1])
+    });
+}
+
+#[test]
 fn rms_norm() {
     for offset in [0.0, 1.0] {
         check("rms_norm", &[numbers(1, 15), numbers(2, 5)], |inputs| {

@@ -1,7 +1,7 @@
 //! The other families on every device against their references, and the promises of the CPU's paths.
 use burn::tensor::{DType, Device, Tensor};
 use didact_kernels::{
-    Activation, PackedLayout, Segment, attention, gated, reference, rms_norm, rotary,
+    Activation, PackedLayout, Segment, attention, gated, linear, reference, rms_norm, rotary,
 };
 
 use crate::support::{
@@ -93,6 +93,59 @@ fn attention_agrees_with_the_reference() {
             }
         }
     });
+}
+
+#[test]
+fn linear_agrees_with_the_reference() {
+    on_every_device(|device| {
+        for (rows, depth, columns) in [(1, 1, 1), (2, 5, 7), (33, 64, 20), (130, 96, 257)] {
+            for turned in [false, true] {
+                let shaped = move |inputs: &[Tensor<1>]| {
+                    let x = inputs[0].clone().reshape([rows, depth]);
+                    let weight = if turned {
+                        inputs[1].clone().reshape([columns, depth]).transpose()
+                    } else {
+                        inputs[1].clone().reshape([depth, columns])
+                    };
+                    (x, weight)
+                };
+                compare(
+                    &format!("linear, {rows}x{depth}x{columns}, turned: {turned}"),
+                    &[numbers(1, rows * depth), numbers(2, depth * columns)],
+                    device,
+                    |inputs| {
+                        let (x, weight) = shaped(inputs);
+                        linear(x, weight).reshape([-1])
+                    },
+                    |inputs| {
+                        let (x, weight) = shaped(inputs);
+                        reference::linear(x, weight).reshape([-1])
+                    },
+                    2e-5,
+                );
+            }
+        }
+    });
+}
+
+#[test]
+fn linear_gives_only_the_gradients_that_are_asked_for() {
+    let device = Device::flex().autodiff();
+    let shaped = |seed, shape: [usize; 2]| {
+        flat(&numbers(seed, shape[0] * shape[1]), &device, DType::F32).reshape(shape)
+    };
+    for trained in [0, 1] {
+        let mut operands: [Tensor<2>; 2] = [shaped(1, [6, 5]), shaped(2, [5, 4])];
+        operands[trained] = operands[trained].clone().require_grad();
+        let [x, weight] = operands.clone();
+        let gradients = linear(x.clone(), weight.clone()).sum().backward();
+        let expected = reference::linear(x, weight).sum().backward();
+        for (index, operand) in operands.iter().enumerate() {
+            let found = operand.grad(&gradients).map(host);
+            assert_eq!(found.is_some(), index == trained);
+            assert_eq!(found, operand.grad(&expected).map(host));
+        }
+    }
 }
 
 #[test]
