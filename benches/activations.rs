@@ -1,5 +1,5 @@
-//! The fused operations of a decoder layer beside their plain references: attention, norm, rotary embedding and
-//! gated activation, forward and with the backward pass.
+//! The fused operations of a decoder layer beside their plain references: attention, projection, norm, rotary
+//! embedding and gated activation, forward and with the backward pass.
 //!
 //! The sizes are those of SmolLM2-135M on one group: a prompt of 300 tokens and four completions of 140.
 #![allow(missing_docs, reason = "criterion's macros write functions without")]
@@ -7,7 +7,7 @@
 use burn::tensor::{Device, Distribution, Tensor};
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use didact_kernels::{
-    Activation, PackedLayout, Segment, attention, gated, reference, rms_norm, rotary,
+    Activation, PackedLayout, Segment, attention, gated, linear, reference, rms_norm, rotary,
 };
 
 #[global_allocator]
@@ -75,6 +75,16 @@ fn all(criterion: &mut Criterion) {
         plain: |[q, k, v], layout| {
             reference::attention(q.clone(), k.clone(), v.clone(), layout, 0.125).flatten(0, 2)
         },
+    }
+    .run(criterion);
+    Pair::<[Tensor<2>; 2]> {
+        name: "linear",
+        inputs: |device, tokens| {
+            let weight = random(device, [HEADS * SIZE, INTERMEDIATE]);
+            [random(device, [tokens, HEADS * SIZE]), weight]
+        },
+        fast: |[x, weight], _| linear(x.clone(), weight.clone()).flatten(0, 1),
+        plain: |[x, weight], _| reference::linear(x.clone(), weight.clone()).flatten(0, 1),
     }
     .run(criterion);
     Pair::<(Tensor<2>, Tensor<1>)> {
