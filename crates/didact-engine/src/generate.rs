@@ -234,6 +234,8 @@ impl<'a> Generation<'a> {
         let ids = |prompt: &usize| -> &'a [TokenId] { self.prompts[*prompt].ids };
         let mut packed = prompts.to_vec();
         if prompts.len() == 1 && ids(&prompts[0]).len() == 1 {
+            // A lone row may take another path through matrix products than rows among others: it is
+            // read twice, into one slot.
             packed.push(prompts[0]);
         }
         let segments: Vec<Segment> = packed.iter().map(|p| Segment::root(ids(p).len())).collect();
@@ -261,7 +263,7 @@ impl<'a> Generation<'a> {
         Ok((hidden, last))
     }
 
-    /// Reads consecutive tokens of one sequence, the first at position `first`, into `slots`, the last of
+    /// Reads consecutive tokens of one sequence, alone in their pass, the first at position `first`, into `slots`, the last of
     /// those that they see. Gives their hidden states.
     fn read_part(
         &mut self,
@@ -271,26 +273,19 @@ impl<'a> Generation<'a> {
         seen: Vec<Range<usize>>,
     ) -> Result<Tensor<2>> {
         self.report.read_tokens += ids.len();
-        // A lone row takes another path through matrix products than rows among others: it is read twice,
-        // into one slot.
-        let times = if ids.len() == 1 { 2 } else { 1 };
-        let run = CachedRun {
+        let layout = layout(vec![CachedRun {
             rows: ids.len(),
             slots: seen,
-        };
-        let layout = layout(vec![run; times])?;
+        }])?;
         let positions: Vec<u32> = (first..first + ids.len()).map(|p| p as u32).collect();
-        let slots: Arc<[usize]> = slots.repeat(times).into();
-        let ids = ids.repeat(times);
         let ids = upload(ids.iter().map(|&id| id as usize), &self.engine.device());
+        let slots: Arc<[usize]> = slots.into();
         let cache = &mut self.cache;
         let decoder = &self.engine.decoder;
-        Ok(
-            decoder.forward_with(ids, &positions.repeat(times), |layer, q, k, v| {
-                cache.write(layer, k, v, &slots);
-                cache.attend(layer, q, &layout)
-            }),
-        )
+        Ok(decoder.forward_with(ids, &positions, |layer, q, k, v| {
+            cache.write(layer, k, v, &slots);
+            cache.attend(layer, q, &layout)
+        }))
     }
 
     /// Draws the first token of every request whose prompt has been read to its end, given the row of each

@@ -10,10 +10,13 @@
 //! | [`PackedBatch`], [`micro_batches`] | sequences packed with shared prefixes; training packs with them too |
 //! | [`sample`] | one draw from one row of logits |
 //! | [`LocalEngine`] | the model, its version, and both traits |
+//! | `schedule`, `pages` | who runs, who waits, and who owns which slot of the cache; numbers only |
+//! | `cache` | the keys and values of all slots |
 //!
 //! The numbers of a sequence do not depend on what else is in the call: prefixes are segments of their
 //! own whether shared or not, draws come from each request's own stream, and a lone row is computed as a
-//! row among others.
+//! row among others. What a sequence loses to others when the cache is full is computed again in another
+//! order of sums, so its later numbers may differ by rounding.
 #![doc = concat!("\n\n", include_str!("../README.md"))]
 #![forbid(unsafe_code)]
 

@@ -6,7 +6,8 @@ mod common;
 use std::sync::Arc;
 
 use common::{
-    TOLERANCE, VOCABULARY, assert_plain, decoder, plain_log_softmax, positive, prompt, stream,
+    TOLERANCE, VOCABULARY, assert_plain, decoder, decoder_of_width, plain_log_softmax, positive,
+    prompt, stream,
 };
 use didact_core::{
     Completion, Error, Generate, GenerateRequest, RandomStream, Sampling, StopReason, TokenId,
@@ -146,10 +147,24 @@ fn a_completion_does_not_depend_on_what_is_read_beside_it() {
         };
         let (together, _) = generate(Family::Llama, config.clone(), &requests);
         for (request, expected) in requests.iter().zip(together) {
-            let (alone, _) = generate(Family::Llama, config.clone(), &[request.clone()]);
+            let (alone, _) = generate(Family::Llama, config.clone(), std::slice::from_ref(request));
             assert_eq!(alone, [expected]);
         }
     }
+}
+
+/// A lone row is where matrix products may take another path; here at a width that fills their kernels.
+#[test]
+fn a_prompt_of_one_token_does_not_depend_on_its_company() {
+    let mut engine = LocalEngine::new(
+        decoder_of_width(Family::Llama, 5, 300),
+        EngineConfig::default(),
+    );
+    let requests = requests();
+    let together = engine.generate(&requests).unwrap();
+    let lone = requests.iter().position(|r| r.prompt.len() == 1).unwrap();
+    let alone = engine.generate(&requests[lone..=lone]).unwrap();
+    assert_eq!(alone[0], together[lone]);
 }
 
 #[test]
@@ -260,7 +275,7 @@ fn a_request_that_could_not_run_alone_is_refused_before_anything_runs() {
     let unbounded = request(usize::MAX);
     assert!(
         engine(13 * 4 * SLOT_BYTES)
-            .generate(&[unbounded.clone()])
+            .generate(std::slice::from_ref(&unbounded))
             .is_ok()
     );
     assert!(

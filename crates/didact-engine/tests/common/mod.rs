@@ -28,12 +28,17 @@ impl ModuleMapper for Louder {
 }
 
 pub(crate) fn decoder(family: Family, seed: u64) -> Decoder {
+    decoder_of_width(family, seed, 24)
+}
+
+/// Of a hidden width other than the usual 24.
+pub(crate) fn decoder_of_width(family: Family, seed: u64, width: usize) -> Decoder {
     let options = DecoderOptions {
         num_key_value_heads: 2,
         head_dim: 10,
         max_position_embeddings: CONTEXT,
         tie_word_embeddings: family != Family::Qwen2,
-        ..DecoderOptions::new(family, VOCABULARY, 24, 40, 2, 4)
+        ..DecoderOptions::new(family, VOCABULARY, width, 40, 2, 4)
     };
     let config = DecoderConfig::new(options).unwrap();
     Decoder::init(&config, seed, &Device::flex()).map(&mut Louder)
