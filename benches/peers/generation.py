@@ -5,7 +5,7 @@ A setting holds `threads` and `cache`: `dynamic` grows, `static` is made for the
 
 import torch
 
-from timing import fastest, timed
+from timing import MOST_THREADS, fastest, timed
 
 #: New tokens of a trial: enough that decoding counts, few enough to try several settings.
 TRIAL_TOKENS = 24
@@ -41,21 +41,20 @@ def run(scorers, work, inputs, setting, new_tokens=None):
 
 def tune(scorers, work, inputs):
     """Tries both caches with all threads, then one thread with the better cache."""
-    most = torch.get_num_threads()
 
     def seconds(setting):
         torch.set_num_threads(setting["threads"])
         return run(scorers, work, inputs, setting, new_tokens=TRIAL_TOKENS)["seconds"]
 
-    settings = [{"threads": most, "cache": "dynamic"}]
+    settings = [{"threads": MOST_THREADS, "cache": "dynamic"}]
     run(scorers, work, inputs, settings[0], new_tokens=2)
     try:
-        run(scorers, work, inputs, {"threads": most, "cache": "static"}, new_tokens=2)
-        settings.append({"threads": most, "cache": "static"})
+        run(scorers, work, inputs, {"threads": MOST_THREADS, "cache": "static"}, new_tokens=2)
+        settings.append({"threads": MOST_THREADS, "cache": "static"})
     except Exception as error:  # not every release can: then the dynamic cache is the best there is
         print(f"static cache: {error}", flush=True)
     best, caches = fastest(settings, seconds)
     _, single = fastest([best | {"threads": 1}], seconds)
     best = min(caches + single, key=lambda one: one["seconds"])["setting"]
-    torch.set_num_threads(most)
+    torch.set_num_threads(MOST_THREADS)
     return {"setting": best, "tried": caches + single}

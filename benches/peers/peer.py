@@ -33,6 +33,7 @@ import products  # noqa: E402
 import scoring  # noqa: E402
 import training  # noqa: E402
 import whole_step  # noqa: E402
+from timing import MOST_THREADS  # noqa: E402
 
 
 class Peer:
@@ -50,7 +51,7 @@ class Peer:
         work = request["work"]
         setting = request.get("setting") or {}
         dtype = getattr(torch, request.get("dtype", "float32"))
-        torch.set_num_threads(setting.get("threads", torch.get_num_threads()))
+        torch.set_num_threads(setting.get("threads", MOST_THREADS))
         if work == "inputs":
             self.inputs = request["inputs"]
             return {}

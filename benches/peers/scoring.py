@@ -8,7 +8,7 @@ the normaliser from the gathered logits.
 import torch
 
 from models import load
-from timing import fastest, timed
+from timing import MOST_THREADS, fastest, timed
 
 
 class Scorers:
@@ -87,7 +87,6 @@ def tune(scorers, work, inputs):
 
 def best_threads(scorers, inputs):
     """All threads or one, whichever reads one chat faster in the best of three turns; (threads, tried)."""
-    most = torch.get_num_threads()
     ids = torch.tensor(inputs["score"]["teacher"][0])
 
     @torch.inference_mode()
@@ -96,10 +95,10 @@ def best_threads(scorers, inputs):
         one_chat(scorers.teacher, ids, 1.0)
         return timed(lambda: one_chat(scorers.teacher, ids, 1.0))[0]
 
-    turns = [(seconds(most), seconds(1)) for _ in range(3)]
+    turns = [(seconds(MOST_THREADS), seconds(1)) for _ in range(3)]
     tried = [
         {"setting": {"threads": threads}, "seconds": min(times)}
-        for threads, times in zip((most, 1), zip(*turns, strict=True), strict=True)
+        for threads, times in zip((MOST_THREADS, 1), zip(*turns, strict=True), strict=True)
     ]
     best = min(tried, key=lambda one: one["seconds"])["setting"]["threads"]
     torch.set_num_threads(best)

@@ -2,6 +2,11 @@
 
 import time
 
+import torch
+
+#: Threads that the process was started with.
+MOST_THREADS = torch.get_num_threads()
+
 
 def timed(work):
     """Runs `work()`; returns (seconds, result)."""

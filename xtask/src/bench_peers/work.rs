@@ -100,7 +100,11 @@ impl Work {
 pub(crate) fn describe(setting: &Value) -> String {
     let mut words = Vec::new();
     if let Some(threads) = setting["threads"].as_u64() {
-        words.push(format!("{threads} threads"));
+        words.push(if threads == 1 {
+            "1 thread".to_owned()
+        } else {
+            format!("{threads} threads")
+        });
     }
     if let Some(batch) = setting["batch"].as_u64() {
         words.push(format!("batches of {batch}"));
