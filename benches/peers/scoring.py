@@ -73,7 +73,10 @@ def tune(scorers, work, inputs):
     threads, tried = best_threads(scorers, inputs)
     if work == "score_one_at_a_time":
         return {"setting": {"threads": threads}, "tried": tried}
-    seconds = lambda setting: run(scorers, work, inputs, setting, both=False)["seconds"]
+
+    def seconds(setting):
+        return run(scorers, work, inputs, setting, both=False)["seconds"]
+
     settings = [
         {"threads": threads, "batch": batch, "kept": True, "normaliser": "log_softmax"} for batch in (16, 8, 4, 1)
     ]

@@ -77,7 +77,10 @@ def tune(training, work, inputs):
     """Chooses threads on one chat, the optimizer by itself, the head in batches of 4, then the batch."""
     threads, tried = best_threads(Scorers(training.folder, training.dtype), inputs)
     setting = {"threads": threads, "batch": 4, "head": "trl", "optimizer": "foreach"}
-    gradients = lambda setting: timed(lambda: training.gradients(setting))[0]
+
+    def gradients(setting):
+        return timed(lambda: training.gradients(setting))[0]
+
     heads = [setting | {"head": head} for head in ("trl", "kept")]
     best, heads = fastest(heads, gradients)
     batches = [best | {"batch": batch} for batch in (2, 8, 16)]

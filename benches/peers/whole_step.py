@@ -31,8 +31,8 @@ class WholeStep:
     def reward(self, completion_ids, problems):
         """The published reward, one chat at a time as the published code does it.
 
-        `mean a + 0.01·min a − 3·mean(p − q) − 0.03·max(p − q)` with `a` the student's log-probs of the solution,
-        `p` and `q` the teacher's and the student's of the explanation.
+        `mean a + 0.01·min a − 3·mean(p − q) − 0.03·max(p − q)` with `a` the student's log-probs of the
+        solution, `p` and `q` the teacher's and the student's of the explanation.
         """
         step, temperature = self.inputs["step"], self.inputs["temperature"]
         teacher = self.trainer.model

@@ -3,6 +3,7 @@
 //! Owns the order of things: build, environment, model, two worker processes, pairs, report. What the work is stands
 //! in `benches/src/peer` for Didact and in `benches/peers` for the peers; this command only asks, compares and counts.
 
+mod agreement;
 mod inputs;
 mod machine;
 mod measure;
@@ -20,7 +21,7 @@ use work::Work;
 /// How to compare.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
-    /// Pairs of runs a work; the ratio is the median of theirs.
+    /// Pairs of runs a work; the ratio is the median of theirs. Fewer than 5 are only good for a try.
     #[arg(long, default_value_t = 5)]
     pairs: usize,
     /// Prints one JSON object on standard output instead of the table.
@@ -54,7 +55,9 @@ impl Options {
 
 pub(crate) fn run(options: &Options) -> Outcome {
     if options.pairs == 0 {
-        return Err("--pairs must be at least 1; a figure to report needs at least 5".to_owned());
+        return Err(
+            "--pairs must be at least 1, and 5 for figures that are worth keeping".to_owned(),
+        );
     }
     if options.write_docs && (options.pairs < 5 || !options.only.is_empty()) {
         return Err(

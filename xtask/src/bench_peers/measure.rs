@@ -4,15 +4,12 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
+use super::agreement::difference;
 use super::inputs::{PROMPT, TEMPERATURE, Tokens, UNRELATED_PROMPT};
 use super::machine::Machine;
 use super::work::{Work, describe};
-use super::worker::{Answer, Side, Sides, Worker};
+use super::worker::{Side, Sides, Worker};
 
-/// How far numbers of the two sides may lie apart, relative to the larger.
-const TOLERANCE: f64 = 1e-3;
-/// Below this, differences are taken relative to it: a log-prob near 0 has few digits left.
-const SMALL: f64 = 0.1;
 /// Runs of a look aside.
 const ASIDE_RUNS: usize = 3;
 /// Works that are looked at aside, what is different, and the request's field that makes it so.
@@ -316,40 +313,6 @@ impl Bench {
     }
 }
 
-/// The largest relative difference of the check values; an error where they are not of the same work.
-fn difference(work: &str, ours: &Answer, theirs: &Answer) -> Result<f64, String> {
-    if ours.check.is_empty() || ours.check.keys().ne(theirs.check.keys()) {
-        return Err(format!(
-            "{work}: the sides check different things: {:?} and {:?}",
-            ours.check.keys(),
-            theirs.check.keys()
-        ));
-    }
-    let mut worst = 0.0_f64;
-    for (name, our_values) in &ours.check {
-        let their_values = &theirs.check[name];
-        if our_values.len() != their_values.len() {
-            return Err(format!(
-                "{work}: {} values of {name}, but {} of theirs",
-                our_values.len(),
-                their_values.len()
-            ));
-        }
-        for (index, (a, b)) in our_values.iter().zip(their_values).enumerate() {
-            let error = (a - b).abs() / a.abs().max(b.abs()).max(SMALL);
-            // Not a number is never within the tolerance.
-            if error.is_nan() || error > TOLERANCE {
-                return Err(format!(
-                    "{work}: {name} [{index}] is {a}, but theirs is {b}: the sides do not do the same work, and no \
-                     figure is reported"
-                ));
-            }
-            worst = worst.max(error);
-        }
-    }
-    Ok(worst)
-}
-
 fn better(first: Value, second: Value) -> Value {
     let peak = |value: &Value| value["matrix_gflops"].as_f64().unwrap_or(0.0);
     if peak(&second) > peak(&first) {
@@ -372,37 +335,6 @@ fn median(sorted: &[f64]) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn answer(values: &[f64]) -> Answer {
-        Answer {
-            check: [("loss".to_owned(), values.to_vec())].into(),
-            ..Answer::default()
-        }
-    }
-
-    #[test]
-    fn equal_work_passes_and_says_how_equal() {
-        let worst = difference("w", &answer(&[-20.0, 0.01]), &answer(&[-20.002, 0.01])).unwrap();
-        assert!((worst - 1e-4).abs() < 1e-6);
-    }
-
-    #[test]
-    fn other_work_is_refused() {
-        for theirs in [
-            &[-20.1, 0.0][..],
-            &[-20.0],
-            &[f64::NAN, 0.0],
-            &[-20.0, 0.01],
-        ] {
-            assert!(difference("w", &answer(&[-20.0, 0.0]), &answer(theirs)).is_err());
-        }
-        let other = Answer {
-            check: [("norm".to_owned(), vec![-20.0, 0.0])].into(),
-            ..Answer::default()
-        };
-        assert!(difference("w", &answer(&[-20.0, 0.0]), &other).is_err());
-        assert!(difference("w", &Answer::default(), &Answer::default()).is_err());
-    }
 
     #[test]
     fn the_ratio_is_the_median_of_the_pairs() {

@@ -38,7 +38,10 @@ pub(crate) fn obtain(venv: Option<&Path>) -> Result<PathBuf, String> {
         pip.args(["-m", "pip", "--disable-pip-version-check", "install"])
             .args(&missing);
         run(&mut pip).map_err(|error| {
-            format!("{error}\npip could not install {}; install them into an environment by hand and give it with --venv", missing.join(", "))
+            format!(
+                "{error}\npip could not install {}; install them into an environment by hand and give it with --venv",
+                missing.join(", ")
+            )
         })?;
     }
     Ok(python)

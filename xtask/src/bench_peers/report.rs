@@ -244,7 +244,7 @@ fn notes(results: &Results) -> Vec<String> {
         .map(|(name, version)| format!("{name} {version}"))
         .collect();
     notes.push(format!(
-        "{}, {}, {} cores, {} of memory; {} threads each, {} pairs a work; {}.",
+        "{}, {}, {} cores, {} of memory; threads of each side: {}; pairs a work: {}; {}.",
         today(),
         results.machine.processor,
         results.machine.cores,
@@ -278,6 +278,8 @@ fn replaced(page: &str, part: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::machine::Machine;
+    use super::super::measure::Aside;
     use super::*;
 
     #[test]
@@ -287,6 +289,62 @@ mod tests {
         assert_eq!(once, format!("before\n{BEGIN}\n\nnew\n\n{END}\nafter\n"));
         assert_eq!(replaced(&once, "new").unwrap(), once);
         assert_eq!(replaced("no markers", "new"), None);
+    }
+
+    fn results() -> Results {
+        let row = Row {
+            work: Work::ScorePadded,
+            setting: json!({ "threads": 1, "batch": 4 }),
+            tried: Value::Null,
+            pairs: vec![(1.0, 3.0)],
+            flops: Some(5e11),
+            difference: 1e-5,
+            details: (Value::Null, Value::Null),
+        };
+        let aside = Aside {
+            work: Work::UpdateGroup,
+            circumstances: "in bf16",
+            seconds: 2.0,
+        };
+        let memory = Memory {
+            ours_full: Some(3 << 30),
+            theirs_full: Some(4 << 30),
+            ..Memory::default()
+        };
+        Results {
+            rows: vec![row],
+            asides: vec![aside],
+            memory: Some(memory),
+            machine: Machine::this(),
+            threads: 2,
+            versions: [("torch".to_owned(), "2".to_owned())].into(),
+            ours_machine: json!({ "matrix_gflops": 1000.0, "bandwidth_gb": 30.0 }),
+            theirs_machine: json!({ "matrix_gflops": 900.0, "matrix_bf16_gflops": 1800.0 }),
+        }
+    }
+
+    #[test]
+    fn the_object_holds_every_ratio_and_null_for_what_was_not_measured() {
+        let object = json(&results());
+        assert_eq!(object["ratios"].as_object().unwrap().len(), 9);
+        assert_eq!(object["ratios"]["score_padded"], 3.0);
+        assert_eq!(object["ratios"]["memory_full"], 0.75);
+        assert_eq!(object["ratios"]["memory_lora"], Value::Null);
+        assert_eq!(object["ratios"]["step"], Value::Null);
+        assert_eq!(object["memory"]["note"], NO_LORA);
+        let work = &object["works"]["score_padded"];
+        assert_eq!(work["ours_share_of_peak"], 0.5);
+        assert_eq!(work["ours_tokens_per_second"], 2.0 * 16.0 * 440.0);
+    }
+
+    #[test]
+    fn the_table_of_the_guide_has_equal_rows() {
+        let page = markdown(&results());
+        let (table, notes) = page.split_once("\n\n").unwrap();
+        let columns: Vec<usize> = table.lines().map(|l| l.matches('|').count()).collect();
+        assert_eq!(columns, [8; 4]);
+        assert!(notes.lines().all(|line| line.starts_with("- ")));
+        assert!(table.contains("| 3.00 [3.00 … 3.00] | 50 % | 17 % | 1 thread, batches of 4 |"));
     }
 
     #[test]
