@@ -4,7 +4,8 @@
 
 use std::sync::Arc;
 
-use burn::tensor::{Device, Tensor};
+use burn::backend::DispatchDevice;
+use burn::tensor::{Device, Tensor, TensorData};
 use didact_core::Result;
 use didact_kernels::{CacheLayout, CachedRun, cached_attention, write_slots};
 use didact_models::DecoderConfig;
@@ -14,8 +15,12 @@ use crate::engine::other;
 /// One pool of keys and one of values a layer, each `[slots, Hkv, D]`.
 #[derive(Debug)]
 pub(crate) struct Cache {
+    /// None before there are slots.
     layers: Vec<Pools>,
-    scale: f64,
+    slots: usize,
+    most_slots: usize,
+    shape: Shape,
+    device: Device,
 }
 
 #[derive(Debug)]
@@ -24,28 +29,76 @@ struct Pools {
     values: Tensor<3>,
 }
 
-impl Cache {
-    /// Bytes of one slot in all layers; keys and values are f32.
-    pub(crate) fn slot_bytes(config: &DecoderConfig) -> u64 {
-        let token = config.num_key_value_heads * config.head_dim * size_of::<f32>();
-        (2 * config.num_hidden_layers * token) as u64
-    }
+/// What a cache must know of a model.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Shape {
+    layers: usize,
+    heads: usize,
+    width: usize,
+    scale: f64,
+}
 
-    pub(crate) fn new(config: &DecoderConfig, slots: usize, device: &Device) -> Self {
-        let pool = || Tensor::zeros([slots, config.num_key_value_heads, config.head_dim], device);
-        let layers = (0..config.num_hidden_layers).map(|_| Pools {
-            keys: pool(),
-            values: pool(),
-        });
+impl Shape {
+    pub(crate) fn of(config: &DecoderConfig) -> Self {
         Self {
-            layers: layers.collect(),
+            layers: config.num_hidden_layers,
+            heads: config.num_key_value_heads,
+            width: config.head_dim,
             scale: config.attention_scale(),
         }
     }
 
+    /// Bytes of one slot in all layers; keys and values are f32.
+    pub(crate) const fn slot_bytes(self) -> u64 {
+        (2 * self.layers * self.heads * self.width * size_of::<f32>()) as u64
+    }
+}
+
+impl Cache {
+    /// A cache that has no slots yet and may have up to `most_slots`.
+    pub(crate) const fn new(shape: Shape, most_slots: usize, device: Device) -> Self {
+        Self {
+            layers: Vec::new(),
+            slots: 0,
+            most_slots,
+            shape,
+            device,
+        }
+    }
+
+    /// Gives the cache at least `slots` slots; what the old ones hold stays.
+    pub(crate) fn reserve(&mut self, slots: usize) {
+        if slots <= self.slots {
+            return;
+        }
+        // As many again, so that what is held is copied a few times at most.
+        let grown = (2 * slots).min(self.most_slots).max(slots);
+        let Shape {
+            layers,
+            heads,
+            width,
+            ..
+        } = self.shape;
+        let pool = || zeros([grown, heads, width], &self.device);
+        if self.layers.is_empty() {
+            let pools = || Pools {
+                keys: pool(),
+                values: pool(),
+            };
+            self.layers = (0..layers).map(|_| pools()).collect();
+        } else {
+            for pools in &mut self.layers {
+                for held in [&mut pools.keys, &mut pools.values] {
+                    *held = pool().slice_assign([0..self.slots, 0..heads, 0..width], held.clone());
+                }
+            }
+        }
+        self.slots = grown;
+    }
+
     /// What attention multiplies the products of queries and keys by.
     pub(crate) const fn scale(&self) -> f64 {
-        self.scale
+        self.shape.scale
     }
 
     /// Puts new rows' keys and values, `[R, Hkv, D]`, into their slots.
@@ -62,11 +115,60 @@ impl Cache {
     /// Attends with queries `[R, Hq, D]` over the slots that their rows see.
     pub(crate) fn attend(&self, layer: usize, q: Tensor<3>, layout: &CacheLayout) -> Tensor<3> {
         let Pools { keys, values } = &self.layers[layer];
-        cached_attention(q, keys.clone(), values.clone(), layout, self.scale)
+        cached_attention(q, keys.clone(), values.clone(), layout, self.shape.scale)
     }
 }
 
 /// What each row of a pass sees.
 pub(crate) fn layout(runs: Vec<CachedRun>) -> Result<CacheLayout> {
     CacheLayout::new(runs).map_err(other)
+}
+
+fn zeros(shape: [usize; 3], device: &Device) -> Tensor<3> {
+    if matches!(device.as_dispatch(), DispatchDevice::Flex(_)) {
+        // Memory fresh from the system costs nothing before it is written; burn's own zeros are copied into
+        // an aligned place, and so written at once.
+        let values = vec![0.0_f32; shape.iter().product()];
+        Tensor::from_data(TensorData::new(values, shape), device)
+    } else {
+        Tensor::zeros(shape, device)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_held_stays_when_the_cache_grows() {
+        let device = Device::flex();
+        let shape = Shape {
+            layers: 2,
+            heads: 1,
+            width: 2,
+            scale: 1.0,
+        };
+        assert_eq!(shape.slot_bytes(), 32);
+        let mut cache = Cache::new(shape, 9, device.clone());
+        let rows = |values: [[f32; 2]; 2]| Tensor::<2>::from_data(values, &device).unsqueeze_dim(1);
+        cache.reserve(2);
+        assert_eq!((cache.slots, cache.layers.len()), (4, 2));
+        for layer in 0..2 {
+            let slots = Arc::from([3, 0]);
+            let keys = rows([[0.0, 0.0], [1e3, 1e3]]);
+            cache.write(layer, keys, rows([[5.0, 6.0], [7.0, 8.0]]), &slots);
+        }
+        cache.reserve(3);
+        assert_eq!(cache.slots, 4);
+        cache.reserve(7);
+        assert_eq!(cache.slots, 9, "no more than there may be");
+        // The first row sees slot 3 alone; the second slot 0 too, whose key is by far the nearer.
+        let run = |slots| CachedRun { rows: 1, slots };
+        let layout = layout(vec![run([3..4].to_vec()), run(vec![3..4, 0..1])]).unwrap();
+        for layer in 0..2 {
+            let seen = cache.attend(layer, rows([[1.0, 1.0], [1.0, 1.0]]), &layout);
+            let seen = seen.try_into_vec_as::<f32>().unwrap();
+            assert_eq!(seen, [5.0, 6.0, 7.0, 8.0]);
+        }
+    }
 }

@@ -11,7 +11,7 @@ use didact_core::{Completion, Error, Generate, GenerateRequest, Result, StopReas
 use didact_kernels::{CachedRun, PackedLayout, Segment, attention};
 use rayon::prelude::*;
 
-use crate::cache::{Cache, layout};
+use crate::cache::{Cache, Shape, layout};
 use crate::engine::{other, upload};
 use crate::pack::PrefixIndex;
 use crate::sample::{Drawn, check_sampling, draw};
@@ -93,7 +93,8 @@ impl LocalEngine {
     }
 
     fn page_bytes(&self) -> u64 {
-        Cache::slot_bytes(self.decoder.config())
+        Shape::of(self.decoder.config())
+            .slot_bytes()
             .saturating_mul(self.config.page_tokens.get() as u64)
     }
 
@@ -166,7 +167,8 @@ impl<'a> Generation<'a> {
                 .collect(),
         };
         let schedule = Schedule::new(&engine.config, &work, engine.most_pages());
-        let cache = Cache::new(engine.decoder.config(), schedule.slots(), &engine.device());
+        let shape = Shape::of(engine.decoder.config());
+        let cache = Cache::new(shape, schedule.most_slots(), engine.device());
         Self {
             engine,
             requests,
@@ -185,6 +187,7 @@ impl<'a> Generation<'a> {
     fn run(mut self) -> Result<(Vec<Completion>, GenerationReport)> {
         while !self.schedule.is_done() {
             self.schedule.admit();
+            self.cache.reserve(self.schedule.slots());
             if let Some(reading) = self.schedule.next_reading() {
                 self.read(&reading)?;
             }
@@ -263,8 +266,8 @@ impl<'a> Generation<'a> {
         Ok((hidden, last))
     }
 
-    /// Reads consecutive tokens of one sequence, alone in their pass, the first at position `first`, into `slots`, the last of
-    /// those that they see. Gives their hidden states.
+    /// Reads consecutive tokens of one sequence, alone in their pass, and gives their hidden states. The first
+    /// stands at position `first`; `slots` are theirs, the last of those `seen`.
     fn read_part(
         &mut self,
         ids: &[TokenId],
@@ -317,6 +320,7 @@ impl<'a> Generation<'a> {
         if stepping.is_empty() {
             return Ok(());
         }
+        self.cache.reserve(self.schedule.slots());
         let mut ids = Vec::with_capacity(stepping.len());
         let mut positions = Vec::with_capacity(stepping.len());
         let mut slots = Vec::with_capacity(stepping.len());

@@ -17,6 +17,8 @@ pub(crate) struct Pages {
     free: BinaryHeap<Reverse<usize>>,
     total: usize,
     peak: usize,
+    /// One above the highest page that was ever taken.
+    end: usize,
 }
 
 impl Pages {
@@ -26,6 +28,7 @@ impl Pages {
             free: (0..total).map(Reverse).collect(),
             total,
             peak: 0,
+            end: 0,
         }
     }
 
@@ -43,6 +46,16 @@ impl Pages {
         self.total
     }
 
+    /// Slots of all pages.
+    pub(crate) const fn most_slots(&self) -> usize {
+        self.total * self.page_tokens.get()
+    }
+
+    /// One above the highest slot that was ever owned.
+    pub(crate) const fn end_slot(&self) -> usize {
+        self.end * self.page_tokens.get()
+    }
+
     /// The most pages that were owned at once.
     pub(crate) const fn peak(&self) -> usize {
         self.peak
@@ -55,8 +68,10 @@ impl Pages {
         if wanted > self.free.len() {
             return false;
         }
-        let taken = (0..wanted).filter_map(|_| self.free.pop());
-        table.pages.extend(taken.map(|Reverse(page)| page));
+        for Reverse(page) in (0..wanted).filter_map(|_| self.free.pop()) {
+            self.end = self.end.max(page + 1);
+            table.pages.push(page);
+        }
         self.peak = self.peak.max(self.total - self.free.len());
         true
     }
@@ -174,7 +189,8 @@ mod tests {
                     prop_assert_eq!(&slots, &one_by_one);
                     owned.extend(slots);
                 }
-                prop_assert!(owned.iter().all(|slot| *slot < total * page_tokens));
+                prop_assert!(owned.iter().all(|slot| *slot < pages.end_slot()));
+                prop_assert!(pages.end_slot() <= pages.most_slots());
                 let count = owned.len();
                 owned.sort_unstable();
                 owned.dedup();

@@ -40,7 +40,6 @@ pub(crate) struct Schedule {
     max_batch_tokens: usize,
     prefill_chunk: usize,
     pages: Pages,
-    slots: usize,
     prompts: Vec<Prompt>,
     sequences: Vec<Sequence>,
     waiting: VecDeque<usize>,
@@ -139,7 +138,6 @@ impl Schedule {
             max_batch_tokens: config.max_batch_tokens.get(),
             prefill_chunk: config.prefill_chunk.get(),
             pages: Pages::new(total, page),
-            slots: total * page.get(),
             prompts,
             sequences,
             unfinished: waiting.len(),
@@ -149,9 +147,14 @@ impl Schedule {
         }
     }
 
-    /// Slots of the cache.
+    /// Slots that the cache may have.
+    pub(crate) const fn most_slots(&self) -> usize {
+        self.pages.most_slots()
+    }
+
+    /// Slots that it must have by now.
     pub(crate) const fn slots(&self) -> usize {
-        self.slots
+        self.pages.end_slot()
     }
 
     pub(crate) const fn is_done(&self) -> bool {

@@ -32,9 +32,9 @@ struct Call {
 impl Call {
     fn new(config: &EngineConfig, work: Work, ends: Vec<usize>, most_pages: usize) -> Self {
         let schedule = Schedule::new(config, &work, most_pages);
-        assert!(schedule.slots() <= most_pages * config.page_tokens.get());
+        assert!(schedule.most_slots() <= most_pages.saturating_mul(config.page_tokens.get()));
         Self {
-            cache: vec![Held::Nothing; schedule.slots()],
+            cache: vec![Held::Nothing; schedule.most_slots()],
             sampled: vec![0; ends.len()],
             ended: vec![false; ends.len()],
             schedule,
