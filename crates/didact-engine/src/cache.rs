@@ -164,7 +164,11 @@ mod tests {
         assert_eq!(cache.slots, 9, "no more than there may be");
         // The first row sees slot 3 alone; the second slot 0 too, whose key is by far the nearer.
         let run = |slots| CachedRun { rows: 1, slots };
-        let layout = layout(vec![run([3..4].to_vec()), run(vec![3..4, 0..1])]).unwrap();
+        let layout = layout(vec![
+            run(std::iter::once(3..4).collect()),
+            run(vec![3..4, 0..1]),
+        ])
+        .unwrap();
         for layer in 0..2 {
             let seen = cache.attend(layer, rows([[1.0, 1.0], [1.0, 1.0]]), &layout);
             let seen = seen.try_into_vec_as::<f32>().unwrap();
