@@ -102,6 +102,7 @@ impl School<'_> {
             temperature: 1.0,
             max_grad_norm: 1.0,
             micro_batch_tokens: 16_384,
+            recompute_layers: false,
         };
         let mut trainer = Trainer::new(decoder, optimizer, options)?;
         let mut text = 0;

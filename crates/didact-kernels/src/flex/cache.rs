@@ -1,8 +1,10 @@
 //! Attention over a key/value cache on the CPU.
 //!
 //! Runs of many rows go the way of packed attention. Where every run is a single row, as in decoding,
-//! gathering its keys would cost as much as reading them: a task is one row and one key head, and reads
-//! the pool where it lies.
+//! gathering its keys would cost as much as reading them: the pool is read where it lies. A task is one key
+//! head and a few rows; what these see in common, such as their prompt, it reads once for all of them. Every
+//! row's arithmetic is the same as if it were alone.
+use std::ops::Range;
 use std::sync::Arc;
 
 use burn::backend::Flex;
@@ -30,22 +32,31 @@ impl CacheOps for Flex {
         }
         let [_, query_heads, size] = shape;
         let key_heads = keys.layout().shape()[1];
-        let (q, keys, values) = (floats(&q), floats(&keys), floats(&values));
+        let pool = Pool {
+            keys: floats(&keys),
+            values: floats(&values),
+            key_heads,
+            size,
+            scale: scale as f32,
+        };
+        let groups = groups(layout.runs());
+        let tasks: Vec<(&Group<'_>, usize)> = groups
+            .iter()
+            .flat_map(|group| (0..key_heads).map(move |key_head| (group, key_head)))
+            .collect();
+        let q = floats(&q);
+        let width = query_heads / key_heads * size;
+        let parts: Vec<Vec<f32>> = tasks
+            .par_iter()
+            .map(|(group, key_head)| pool.attend(q, width, group, *key_head))
+            .collect();
         let mut output = vec![0.0; q.len()];
-        let group = query_heads / key_heads * size;
-        output
-            .par_chunks_mut(group)
-            .zip(q.par_chunks(group))
-            .enumerate()
-            .for_each_init(Vec::new, |scores, (task, (output, q))| {
-                let head = Head {
-                    run: &layout.runs()[task / key_heads],
-                    offset: task % key_heads * size,
-                    stride: key_heads * size,
-                    size,
-                };
-                head.attend(output, q, keys, values, scale as f32, scores);
-            });
+        for ((group, key_head), part) in tasks.iter().zip(&parts) {
+            for (row, values) in part.chunks_exact(width).enumerate() {
+                let start = ((group.first + row) * key_heads + key_head) * width;
+                output[start..start + width].copy_from_slice(values);
+            }
+        }
         tensor(output, shape)
     }
 
@@ -65,66 +76,150 @@ impl CacheOps for Flex {
     }
 }
 
-/// One key head of one row's cache.
-struct Head<'a> {
-    run: &'a CachedRun,
-    /// Where the key head begins within a slot.
-    offset: usize,
-    /// Numbers a slot, `Hkv · D`.
-    stride: usize,
-    size: usize,
+/// Most rows of one group: enough to read a prompt seldom, few enough to keep every thread at work.
+const MOST_ROWS: usize = 8;
+/// Fewest slots in common that are worth a group.
+const LEAST_COMMON: usize = 32;
+
+/// Consecutive rows whose first slots are the same.
+struct Group<'a> {
+    first: usize,
+    /// The runs of the rows.
+    runs: &'a [CachedRun],
+    /// Slots in common.
+    common: usize,
 }
 
-impl Head<'_> {
-    /// Attention of the query heads `[heads, D]` that share this key head.
-    fn attend(
-        &self,
-        output: &mut [f32],
-        q: &[f32],
-        keys: &[f32],
-        values: &[f32],
-        scale: f32,
-        scores: &mut Vec<f32>,
-    ) {
-        let seen: usize = self.run.slots.iter().map(ExactSizeIterator::len).sum();
-        scores.clear();
-        scores.resize(q.len() / self.size * seen, 0.0);
-        let mut first = 0;
-        for slots in &self.run.slots {
-            let keys = &keys[slots.start * self.stride + self.offset..slots.end * self.stride];
-            dot_products(
-                scores,
-                q,
-                keys,
-                self.stride,
-                self.size,
-                seen,
-                first,
-                slots.len(),
-                scale,
-            );
-            first += slots.len();
+fn groups(runs: &[CachedRun]) -> Vec<Group<'_>> {
+    let mut groups: Vec<Group<'_>> = Vec::new();
+    for (row, run) in runs.iter().enumerate() {
+        if let Some(group) = groups.last_mut() {
+            let common = common(&group.runs[0].slots, &run.slots).min(group.common);
+            if common >= LEAST_COMMON && group.runs.len() < MOST_ROWS {
+                group.runs = &runs[group.first..=row];
+                group.common = common;
+                continue;
+            }
         }
-        for scores in scores.chunks_exact_mut(seen) {
-            softmax(scores);
+        groups.push(Group {
+            first: row,
+            runs: &runs[row..=row],
+            common: run.slots.iter().map(ExactSizeIterator::len).sum(),
+        });
+    }
+    groups
+}
+
+/// Slots with which both lists begin.
+fn common(a: &[Range<usize>], b: &[Range<usize>]) -> usize {
+    let mut common = 0;
+    for (a, b) in a.iter().zip(b) {
+        if a.start != b.start {
+            break;
         }
-        let mut first = 0;
-        for slots in &self.run.slots {
-            let values = &values[slots.start * self.stride + self.offset..slots.end * self.stride];
-            add_weighted(
-                output,
-                scores,
-                values,
-                self.stride,
-                self.size,
-                seen,
-                first,
-                slots.len(),
-            );
-            first += slots.len();
+        common += a.len().min(b.len());
+        if a.end != b.end {
+            break;
         }
     }
+    common
 }
+
+/// The slots `part` of a list.
+fn cut(slots: &[Range<usize>], part: Range<usize>) -> impl Iterator<Item = Range<usize>> {
+    let mut before = 0;
+    slots.iter().filter_map(move |range| {
+        let offset = before;
+        before += range.len();
+        let start = range.start + part.start.saturating_sub(offset);
+        let end = range.end.min(range.start + part.end.saturating_sub(offset));
+        (start < end).then_some(start..end)
+    })
+}
+
+/// Keys and values, `[S, Hkv, D]` each.
+struct Pool<'a> {
+    keys: &'a [f32],
+    values: &'a [f32],
+    key_heads: usize,
+    size: usize,
+    scale: f32,
+}
+
+impl Pool<'_> {
+    /// Attention of the query heads of a group's rows that share one key head; each row has `width` numbers.
+    fn attend(&self, q: &[f32], width: usize, group: &Group<'_>, key_head: usize) -> Vec<f32> {
+        let (size, stride) = (self.size, self.key_heads * self.size);
+        let heads = width / size;
+        let rows = group.runs.len();
+        let q: Vec<f32> = (group.first..group.first + rows)
+            .flat_map(|row| &q[(row * self.key_heads + key_head) * width..][..width])
+            .copied()
+            .collect();
+        let seen: Vec<usize> = group
+            .runs
+            .iter()
+            .map(|run| run.slots.iter().map(ExactSizeIterator::len).sum())
+            .collect();
+        let most = seen.iter().copied().max().unwrap_or(0);
+        let mut scores = vec![0.0; rows * heads * most];
+        // What all rows see is one part for all of them, the rest a part for each.
+        let parts = |row: Option<usize>| {
+            let (run, part) = match row {
+                None => (&group.runs[0], 0..group.common),
+                Some(row) => (&group.runs[row], group.common..seen[row]),
+            };
+            let mut first = part.start;
+            cut(&run.slots, part).map(move |slots| {
+                first += slots.len();
+                (slots.clone(), first - slots.len())
+            })
+        };
+        let of_head =
+            |slots: &Range<usize>| slots.start * stride + key_head * size..slots.end * stride;
+        for row in std::iter::once(None).chain((0..rows).map(Some)) {
+            let here = row.map_or(0..rows, |row| row..row + 1);
+            for (slots, first) in parts(row) {
+                dot_products(
+                    &mut scores[here.start * heads * most..here.end * heads * most],
+                    &q[here.start * width..here.end * width],
+                    &self.keys[of_head(&slots)],
+                    stride,
+                    size,
+                    most,
+                    first,
+                    slots.len(),
+                    self.scale,
+                );
+            }
+        }
+        for (row, scores) in scores.chunks_exact_mut(heads * most).enumerate() {
+            for scores in scores.chunks_exact_mut(most) {
+                softmax(&mut scores[..seen[row]]);
+            }
+        }
+        let mut output = vec![0.0; rows * width];
+        for row in std::iter::once(None).chain((0..rows).map(Some)) {
+            let here = row.map_or(0..rows, |row| row..row + 1);
+            for (slots, first) in parts(row) {
+                add_weighted(
+                    &mut output[here.start * width..here.end * width],
+                    &scores[here.start * heads * most..here.end * heads * most],
+                    &self.values[of_head(&slots)],
+                    stride,
+                    size,
+                    most,
+                    first,
+                    slots.len(),
+                );
+            }
+        }
+        output
+    }
+}
+
+/// Slots whose values stay in the first-level cache while all rows read them.
+const BLOCK: usize = 32;
 
 vectorised! {
     /// `scores[head, first + t] = scale · q[head] · keys[t]`, keys `stride` apart.
@@ -171,23 +266,27 @@ vectorised! {
         first: usize,
         slots: usize,
     ) {
-        for (head, output) in output.chunks_exact_mut(size).enumerate() {
-            let weights = &weights[head * seen + first..][..slots];
-            let (whole, rest) = output.as_chunks_mut::<LANES>();
-            for (part, output) in whole.iter_mut().enumerate() {
-                let mut sums = *output;
-                for (slot, weight) in weights.iter().enumerate() {
-                    let values = &values[slot * stride + part * LANES..][..LANES];
-                    for lane in 0..LANES {
-                        sums[lane] = weight.mul_add(values[lane], sums[lane]);
+        for block in (0..slots).step_by(BLOCK) {
+            let slots = BLOCK.min(slots - block);
+            let values = &values[block * stride..];
+            for (head, output) in output.chunks_exact_mut(size).enumerate() {
+                let weights = &weights[head * seen + first + block..][..slots];
+                let (whole, rest) = output.as_chunks_mut::<LANES>();
+                for (part, output) in whole.iter_mut().enumerate() {
+                    let mut sums = *output;
+                    for (slot, weight) in weights.iter().enumerate() {
+                        let values = &values[slot * stride + part * LANES..][..LANES];
+                        for lane in 0..LANES {
+                            sums[lane] = weight.mul_add(values[lane], sums[lane]);
+                        }
                     }
+                    *output = sums;
                 }
-                *output = sums;
-            }
-            let done = size - rest.len();
-            for (at, output) in rest.iter_mut().enumerate() {
-                for (slot, weight) in weights.iter().enumerate() {
-                    *output = weight.mul_add(values[slot * stride + done + at], *output);
+                let done = size - rest.len();
+                for (at, output) in rest.iter_mut().enumerate() {
+                    for (slot, weight) in weights.iter().enumerate() {
+                        *output = weight.mul_add(values[slot * stride + done + at], *output);
+                    }
                 }
             }
         }

@@ -30,6 +30,17 @@ fn layouts() -> Vec<CacheLayout> {
             run(1, vec![0..9, 12..13, 30..40]),
             run(1, vec![5..6]),
         ],
+        // Two prompts with several rows each, some of which go on where the prompt ends.
+        (0..14)
+            .map(|row| {
+                let (prompt, end) = if row < 11 { (0, 70) } else { (100, 150) };
+                match row {
+                    0 => run(1, vec![prompt..end + 3]),
+                    12 => run(1, vec![prompt..end, 250 + row..255 + row, 190..197]),
+                    _ => run(1, vec![prompt..end, 200 + 3 * row..201 + 3 * row]),
+                }
+            })
+            .collect(),
         // A chunk of a prompt beside single rows.
         vec![
             run(5, vec![8..16, 0..7]),
