@@ -12,7 +12,8 @@ use burn::backend::tensor::FloatTensor;
 use rayon::prelude::*;
 
 use super::attention::{Attention, cached_runs, softmax};
-use super::vectorised::{LANES, sum_lanes, vectorised};
+use super::streamed::columns::{self, Strides};
+use super::streamed::rows;
 use super::{contiguous, floats, tensor};
 use crate::{CacheLayout, CacheOps, CachedRun};
 
@@ -151,10 +152,10 @@ impl Pool<'_> {
     fn attend(&self, q: &[f32], width: usize, group: &Group<'_>, key_head: usize) -> Vec<f32> {
         let (size, stride) = (self.size, self.key_heads * self.size);
         let heads = width / size;
-        let rows = group.runs.len();
-        let q: Vec<f32> = (group.first..group.first + rows)
+        let count = group.runs.len();
+        let q: Vec<f32> = (group.first..group.first + count)
             .flat_map(|row| &q[(row * self.key_heads + key_head) * width..][..width])
-            .copied()
+            .map(|q| q * self.scale)
             .collect();
         let seen: Vec<usize> = group
             .runs
@@ -162,7 +163,7 @@ impl Pool<'_> {
             .map(|run| run.slots.iter().map(ExactSizeIterator::len).sum())
             .collect();
         let most = seen.iter().copied().max().unwrap_or(0);
-        let mut scores = vec![0.0; rows * heads * most];
+        let mut scores = vec![0.0; count * heads * most];
         // What all rows see is one part for all of them, the rest a part for each.
         let parts = |row: Option<usize>| {
             let (run, part) = match row {
@@ -177,19 +178,21 @@ impl Pool<'_> {
         };
         let of_head =
             |slots: &Range<usize>| slots.start * stride + key_head * size..slots.end * stride;
-        for row in std::iter::once(None).chain((0..rows).map(Some)) {
-            let here = row.map_or(0..rows, |row| row..row + 1);
+        for row in std::iter::once(None).chain((0..count).map(Some)) {
+            let here = row.map_or(0..count, |row| row..row + 1);
             for (slots, first) in parts(row) {
-                dot_products(
-                    &mut scores[here.start * heads * most..here.end * heads * most],
+                let strides = Strides {
+                    rows: here.len() * heads,
+                    columns: slots.len(),
+                    depth: size,
+                    out: most,
+                    weight: stride,
+                };
+                columns::multiply(
+                    &mut scores[here.start * heads * most + first..here.end * heads * most],
                     &q[here.start * width..here.end * width],
                     &self.keys[of_head(&slots)],
-                    stride,
-                    size,
-                    most,
-                    first,
-                    slots.len(),
-                    self.scale,
+                    strides,
                 );
             }
         }
@@ -198,97 +201,19 @@ impl Pool<'_> {
                 softmax(&mut scores[..seen[row]]);
             }
         }
-        let mut output = vec![0.0; rows * width];
-        for row in std::iter::once(None).chain((0..rows).map(Some)) {
-            let here = row.map_or(0..rows, |row| row..row + 1);
+        let mut output = vec![0.0; count * width];
+        for row in std::iter::once(None).chain((0..count).map(Some)) {
+            let here = row.map_or(0..count, |row| row..row + 1);
             for (slots, first) in parts(row) {
-                add_weighted(
+                rows::add(
                     &mut output[here.start * width..here.end * width],
-                    &scores[here.start * heads * most..here.end * heads * most],
+                    &scores[here.start * heads * most + first..here.end * heads * most],
                     &self.values[of_head(&slots)],
-                    stride,
-                    size,
-                    most,
-                    first,
-                    slots.len(),
+                    [here.len() * heads, size, slots.len()],
+                    [most, stride],
                 );
             }
         }
         output
-    }
-}
-
-/// Slots whose values stay in the first-level cache while all rows read them.
-const BLOCK: usize = 32;
-
-vectorised! {
-    /// `scores[head, first + t] = scale · q[head] · keys[t]`, keys `stride` apart.
-    fn dot_products(
-        scores: &mut [f32],
-        q: &[f32],
-        keys: &[f32],
-        stride: usize,
-        size: usize,
-        seen: usize,
-        first: usize,
-        slots: usize,
-        scale: f32,
-    ) {
-        for slot in 0..slots {
-            let key = &keys[slot * stride..][..size];
-            for (head, q) in q.chunks_exact(size).enumerate() {
-                let mut lanes = [0.0; LANES];
-                let (q, q_rest) = q.as_chunks::<LANES>();
-                let (key, key_rest) = key.as_chunks::<LANES>();
-                for (q, key) in q.iter().zip(key) {
-                    for lane in 0..LANES {
-                        lanes[lane] = q[lane].mul_add(key[lane], lanes[lane]);
-                    }
-                }
-                for (lane, (q, key)) in q_rest.iter().zip(key_rest).enumerate() {
-                    lanes[lane] = q.mul_add(*key, lanes[lane]);
-                }
-                scores[head * seen + first + slot] = sum_lanes(lanes) * scale;
-            }
-        }
-    }
-}
-
-vectorised! {
-    /// `output[head] += Σₜ weights[head, first + t] · values[t]`, in the order of the slots.
-    fn add_weighted(
-        output: &mut [f32],
-        weights: &[f32],
-        values: &[f32],
-        stride: usize,
-        size: usize,
-        seen: usize,
-        first: usize,
-        slots: usize,
-    ) {
-        for block in (0..slots).step_by(BLOCK) {
-            let slots = BLOCK.min(slots - block);
-            let values = &values[block * stride..];
-            for (head, output) in output.chunks_exact_mut(size).enumerate() {
-                let weights = &weights[head * seen + first + block..][..slots];
-                let (whole, rest) = output.as_chunks_mut::<LANES>();
-                for (part, output) in whole.iter_mut().enumerate() {
-                    let mut sums = *output;
-                    for (slot, weight) in weights.iter().enumerate() {
-                        let values = &values[slot * stride + part * LANES..][..LANES];
-                        for lane in 0..LANES {
-                            sums[lane] = weight.mul_add(values[lane], sums[lane]);
-                        }
-                    }
-                    *output = sums;
-                }
-                let done = size - rest.len();
-                for (at, output) in rest.iter_mut().enumerate() {
-                    for (slot, weight) in weights.iter().enumerate() {
-                        *output = weight.mul_add(values[slot * stride + done + at], *output);
-                    }
-                }
-            }
-        }
     }
 }

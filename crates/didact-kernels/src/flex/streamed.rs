@@ -12,8 +12,8 @@ use super::vectorised::vectorised;
 use super::{contiguous, floats, tensor};
 use crate::StreamedOps;
 
-mod columns;
-mod rows;
+pub(super) mod columns;
+pub(super) mod rows;
 
 /// Most columns of one task of a matrix kept `[K, N]`: the sums of few rows fit a first-level cache.
 const MOST_COLUMNS: usize = 12 * rows::PANEL;
@@ -76,7 +76,14 @@ impl Product<'_> {
     fn of_columns<E: Stored>(&self, weight: &[E]) -> Vec<f32> {
         self.in_parts(TRANSPOSED_COLUMNS, |out, first| {
             let part = &weight[first * self.depth..][..out.len() / self.rows * self.depth];
-            columns::multiply(out, self.x, part, self.depth);
+            let strides = columns::Strides {
+                rows: self.rows,
+                columns: out.len() / self.rows,
+                depth: self.depth,
+                out: out.len() / self.rows,
+                weight: self.depth,
+            };
+            columns::multiply(out, self.x, part, strides);
         })
     }
 
@@ -112,7 +119,7 @@ impl Product<'_> {
 }
 
 /// The precisions that weights are stored in, all of which become f32 exactly.
-trait Stored: Copy + Sync {
+pub(super) trait Stored: Copy + Sync {
     fn widen(self) -> f32;
 
     /// The numbers in f32: themselves, or what `scratch` then holds.

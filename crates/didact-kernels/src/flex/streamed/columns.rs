@@ -7,13 +7,29 @@ use super::Stored;
 const ROWS: usize = 4;
 const COLUMNS: usize = 4;
 
-/// `out = x·Wᵀ` for `out` `[R, columns]`, `x` `[R, K]` and `W` `[columns, K]`.
-pub(super) fn multiply<E: Stored>(out: &mut [f32], x: &[f32], weight: &[E], depth: usize) {
+/// Where the operands of `out = x·Wᵀ` lie: rows `out` `[R, columns]`, `x` `[R, depth]` and `W`
+/// `[columns, depth]` are so many numbers apart.
+#[derive(Clone, Copy)]
+pub(in crate::flex) struct Strides {
+    pub(in crate::flex) rows: usize,
+    pub(in crate::flex) columns: usize,
+    pub(in crate::flex) depth: usize,
+    pub(in crate::flex) out: usize,
+    pub(in crate::flex) weight: usize,
+}
+
+/// `out = x·Wᵀ`, the rows of `x` one after the other.
+pub(in crate::flex) fn multiply<E: Stored>(
+    out: &mut [f32],
+    x: &[f32],
+    weight: &[E],
+    strides: Strides,
+) {
     Arch::new().dispatch(Columns {
         out,
         x,
         weight,
-        depth,
+        strides,
     });
 }
 
@@ -21,7 +37,7 @@ struct Columns<'a, E> {
     out: &'a mut [f32],
     x: &'a [f32],
     weight: &'a [E],
-    depth: usize,
+    strides: Strides,
 }
 
 impl<E: Stored> WithSimd for Columns<'_, E> {
@@ -33,24 +49,26 @@ impl<E: Stored> WithSimd for Columns<'_, E> {
             out,
             x,
             weight,
-            depth,
+            strides,
         } = self;
-        let rows = x.len() / depth.max(1);
-        let columns = out.len() / rows.max(1);
+        let Strides {
+            rows,
+            columns,
+            depth,
+            ..
+        } = strides;
         let mut scratch = vec![0.0; COLUMNS * depth];
         for column in (0..columns).step_by(COLUMNS) {
             let here = COLUMNS.min(columns - column);
-            let weight = E::read(
-                &weight[column * depth..(column + here) * depth],
-                &mut scratch,
-            );
-            let mut of = [&weight[..depth]; COLUMNS];
-            for (index, weight) in weight.chunks_exact(depth).enumerate() {
-                of[index] = weight;
+            let mut of = [&x[..depth]; COLUMNS];
+            let scratch = scratch.chunks_exact_mut(depth).take(here);
+            for (index, scratch) in scratch.enumerate() {
+                let weight = &weight[(column + index) * strides.weight..][..depth];
+                of[index] = E::read(weight, scratch);
             }
             let mut row = 0;
             while row < rows {
-                let to = row * columns + column;
+                let to = row * strides.out + column;
                 if here == COLUMNS && row + ROWS <= rows {
                     let mut x_of = [&x[..depth]; ROWS];
                     for (r, x) in x[row * depth..].chunks_exact(depth).take(ROWS).enumerate() {
@@ -58,7 +76,7 @@ impl<E: Stored> WithSimd for Columns<'_, E> {
                     }
                     let found = dot_products::<S, ROWS, COLUMNS>(simd, x_of, of);
                     for (r, found) in found.iter().enumerate() {
-                        out[to + r * columns..][..COLUMNS].copy_from_slice(found);
+                        out[to + r * strides.out..][..COLUMNS].copy_from_slice(found);
                     }
                     row += ROWS;
                 } else if here == COLUMNS {

@@ -37,14 +37,34 @@ pub(super) fn multiply<E: Stored>(
     if rows < MANY {
         few(out, x, weight, sizes);
     } else {
-        Arch::new().dispatch(Many {
+        let [depth, stride, first] = sizes;
+        let columns = out.len() / rows;
+        add(
             out,
             x,
-            weight,
-            sizes,
-            rows,
-        });
+            &weight[first..],
+            [rows, columns, depth],
+            [depth, stride],
+        );
     }
+}
+
+/// `out += x·W` for `out` `[rows, columns]`, `x` `[rows, depth]` and `W` `[depth, columns]`, given these sizes and
+/// how far apart the rows of `x` and of `W` are.
+pub(in crate::flex) fn add<E: Stored>(
+    out: &mut [f32],
+    x: &[f32],
+    weight: &[E],
+    sizes: [usize; 3],
+    strides: [usize; 2],
+) {
+    Arch::new().dispatch(Many {
+        out,
+        x,
+        weight,
+        sizes,
+        strides,
+    });
 }
 
 vectorised! {
@@ -141,9 +161,10 @@ struct Many<'a, E> {
     out: &'a mut [f32],
     x: &'a [f32],
     weight: &'a [E],
-    /// K, the columns of the whole matrix, and the first column.
+    /// Rows, columns and depth.
     sizes: [usize; 3],
-    rows: usize,
+    /// Of the rows of `x` and of the matrix.
+    strides: [usize; 2],
 }
 
 impl<E: Stored> WithSimd for Many<'_, E> {
@@ -155,10 +176,9 @@ impl<E: Stored> WithSimd for Many<'_, E> {
             out,
             x,
             weight,
-            sizes: [depth, stride, first],
-            rows,
+            sizes: [rows, columns, depth],
+            strides: [x_stride, stride],
         } = self;
-        let columns = out.len() / rows;
         let width = WIDE * S::F32_LANES;
         let whole = columns / width * width;
         let mut panel = vec![0.0; BLOCK * width];
@@ -167,7 +187,7 @@ impl<E: Stored> WithSimd for Many<'_, E> {
             for column in (0..whole).step_by(width) {
                 // The panel moves to the first-level cache, in f32, and the next one is asked for.
                 for (step, to) in panel.chunks_exact_mut(width).take(steps).enumerate() {
-                    let from = (at + step) * stride + first + column;
+                    let from = (at + step) * stride + column;
                     for line in (0..width).step_by(LANES) {
                         prefetch(weight, from + BLOCK * stride + line);
                     }
@@ -180,14 +200,14 @@ impl<E: Stored> WithSimd for Many<'_, E> {
                 while row + GROUP <= rows {
                     let mut x_of = [&x[..0]; GROUP];
                     for (r, x_of) in x_of.iter_mut().enumerate() {
-                        *x_of = &x[(row + r) * depth + at..][..steps];
+                        *x_of = &x[(row + r) * x_stride + at..][..steps];
                     }
                     let out = &mut out[row * columns + column..];
                     add_panel::<S, GROUP>(simd, x_of, panel, out, columns);
                     row += GROUP;
                 }
                 while row < rows {
-                    let x = [&x[row * depth + at..][..steps]];
+                    let x = [&x[row * x_stride + at..][..steps]];
                     add_panel::<S, 1>(simd, x, panel, &mut out[row * columns + column..], columns);
                     row += 1;
                 }
@@ -196,8 +216,8 @@ impl<E: Stored> WithSimd for Many<'_, E> {
                 for column in whole..columns {
                     let sum = &mut out[row * columns + column];
                     for step in at..at + steps {
-                        let value = weight[step * stride + first + column].widen();
-                        *sum = value.mul_add(x[row * depth + step], *sum);
+                        let value = weight[step * stride + column].widen();
+                        *sum = value.mul_add(x[row * x_stride + step], *sum);
                     }
                 }
             }
