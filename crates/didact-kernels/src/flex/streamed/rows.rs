@@ -185,31 +185,43 @@ impl<E: Stored> WithSimd for Many<'_, E> {
         for at in (0..depth).step_by(BLOCK) {
             let steps = BLOCK.min(depth - at);
             for column in (0..whole).step_by(width) {
-                // The panel moves to the first-level cache, in f32, and the next one is asked for.
+                // The panel moves to the first-level cache, in f32.
                 for (step, to) in panel.chunks_exact_mut(width).take(steps).enumerate() {
                     let from = (at + step) * stride + column;
-                    for line in (0..width).step_by(LANES) {
-                        prefetch(weight, from + BLOCK * stride + line);
-                    }
                     for (to, value) in to.iter_mut().zip(&weight[from..from + width]) {
                         *to = value.widen();
                     }
                 }
+                // While it is multiplied, memory is asked for the next one, a part with every group of rows.
+                let next = if column + 2 * width <= columns {
+                    at * stride + column + width
+                } else {
+                    (at + BLOCK) * stride
+                };
                 let panel = S::as_simd_f32s(&panel[..steps * width]).0;
+                let groups = rows.div_ceil(GROUP);
                 let mut row = 0;
-                while row + GROUP <= rows {
-                    let mut x_of = [&x[..0]; GROUP];
-                    for (r, x_of) in x_of.iter_mut().enumerate() {
-                        *x_of = &x[(row + r) * x_stride + at..][..steps];
-                    }
-                    let out = &mut out[row * columns + column..];
-                    add_panel::<S, GROUP>(simd, x_of, panel, out, columns);
-                    row += GROUP;
-                }
                 while row < rows {
-                    let x = [&x[row * x_stride + at..][..steps]];
-                    add_panel::<S, 1>(simd, x, panel, &mut out[row * columns + column..], columns);
-                    row += 1;
+                    let ahead = Ahead {
+                        weight,
+                        next,
+                        stride,
+                        first: row / GROUP,
+                        every: groups,
+                    };
+                    let out = &mut out[row * columns + column..];
+                    if row + GROUP <= rows {
+                        let mut x_of = [&x[..0]; GROUP];
+                        for (r, x_of) in x_of.iter_mut().enumerate() {
+                            *x_of = &x[(row + r) * x_stride + at..][..steps];
+                        }
+                        add_panel::<S, E, GROUP>(simd, x_of, panel, out, columns, &ahead);
+                        row += GROUP;
+                    } else {
+                        let x = [&x[row * x_stride + at..][..steps]];
+                        add_panel::<S, E, 1>(simd, x, panel, out, columns, &ahead);
+                        row += 1;
+                    }
                 }
             }
             for row in 0..rows {
@@ -225,14 +237,24 @@ impl<E: Stored> WithSimd for Many<'_, E> {
     }
 }
 
+/// The panel that is needed next, of whose rows one group of rows asks memory for every so many.
+struct Ahead<'a, E> {
+    weight: &'a [E],
+    next: usize,
+    stride: usize,
+    first: usize,
+    every: usize,
+}
+
 /// Adds `xᵀ·panel` to the first columns of `R` rows of `out`, which are `columns` apart.
 #[inline(always)]
-fn add_panel<S: Simd, const R: usize>(
+fn add_panel<S: Simd, E, const R: usize>(
     simd: S,
     x: [&[f32]; R],
     panel: &[S::f32s],
     out: &mut [f32],
     columns: usize,
+    ahead: &Ahead<'_, E>,
 ) {
     let width = WIDE * S::F32_LANES;
     let mut sums = [[simd.splat_f32s(0.0); WIDE]; R];
@@ -244,7 +266,15 @@ fn add_panel<S: Simd, const R: usize>(
     for x in x {
         assert!(x.len() == steps, "a number a row of the panel");
     }
+    let mut due = ahead.first;
     for (step, values) in panel.as_chunks::<WIDE>().0.iter().enumerate() {
+        if step == due {
+            due += ahead.every;
+            let from = ahead.next + step * ahead.stride;
+            for line in (0..width).step_by(LANES) {
+                prefetch(ahead.weight, from + line);
+            }
+        }
         for row in 0..R {
             // SAFETY: `step` is below `steps`, the length of every list. A checked index would keep the sums
             // in memory instead of in registers.
