@@ -25,7 +25,8 @@ pub(crate) struct Training {
 
 impl Training {
     pub(crate) fn new(folder: &Path, inputs: &Inputs, update: &Update) -> Result<Self> {
-        let trainer = trainer(folder, inputs)?;
+        let micro_batch_tokens = TeacherConfig::published().micro_batch_tokens;
+        let trainer = trainer(folder, inputs, micro_batch_tokens)?;
         let sequences: Vec<TrainingSequence> = (0..update.sequences.len())
             .map(|index| sequence(update, index))
             .collect();
@@ -76,12 +77,16 @@ impl Training {
     }
 }
 
-/// A fresh optimizer over the model, with the settings that a teacher's training has.
-pub(crate) fn trainer(folder: &Path, inputs: &Inputs) -> Result<Trainer> {
+/// A fresh optimizer over the model.
+pub(crate) fn trainer(
+    folder: &Path,
+    inputs: &Inputs,
+    micro_batch_tokens: usize,
+) -> Result<Trainer> {
     let options = StepOptions {
         temperature: inputs.temperature,
         max_grad_norm: inputs.max_grad_norm,
-        micro_batch_tokens: TeacherConfig::published().micro_batch_tokens,
+        micro_batch_tokens,
         recompute_layers: false,
     };
     let policy = Decoder::load_folder(folder, &Device::flex().autodiff())?;

@@ -22,6 +22,9 @@ use super::inputs::Inputs;
 use super::{Answer, load, training};
 use crate::Result;
 
+/// Packed tokens of one micro-batch: one group at a time, so that activations of the other need no memory.
+const GROUP_TOKENS: usize = 1024;
+
 /// Policy, reference and student.
 pub(crate) struct WholeStep {
     trainer: Trainer,
@@ -33,7 +36,7 @@ pub(crate) struct WholeStep {
 
 impl WholeStep {
     pub(crate) fn new(folder: &Path, inputs: &Inputs) -> Result<Self> {
-        let trainer = training::trainer(folder, inputs)?;
+        let trainer = training::trainer(folder, inputs, GROUP_TOKENS)?;
         let engine = EngineConfig::default();
         let policy = LocalEngine::new(trainer.policy()?.clone(), engine.clone());
         let reference =
