@@ -161,7 +161,7 @@ fn optimise(criterion: &mut Criterion) {
         .expect("a count that fits");
     let mut policy = trainer.into_policy().ok();
     let mut optimizer = AdamW::new(config);
-    group.throughput(Throughput::Elements(parameters as u64));
+    group.throughput(Throughput::Elements(parameters));
     group.bench_function("fast, all 135M parameters", |bencher| {
         bencher.iter_batched(
             || gradients.clone(),
