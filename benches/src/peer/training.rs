@@ -7,7 +7,7 @@ use std::time::Instant;
 use burn::tensor::Device;
 use didact_core::Span;
 use didact_models::Decoder;
-use didact_rl::loss::{GrpoConfig, GrpoLoss, SurrogateConfig};
+use didact_rl::loss::{PolicyGradientConfig, PolicyGradientLoss, SurrogateConfig};
 use didact_rl::{AdamWConfig, StepOptions, TeacherConfig, Trainer, TrainingSequence};
 
 use super::Answer;
@@ -18,7 +18,7 @@ use crate::Result;
 /// The policy with its optimizer, and what it trains on.
 pub(crate) struct Training {
     trainer: Trainer,
-    loss: GrpoLoss,
+    loss: PolicyGradientLoss,
     sequences: Vec<TrainingSequence>,
     operations: f64,
 }
@@ -38,15 +38,10 @@ impl Training {
         let rows = sequences.iter().map(|s| s.trained.len()).sum();
         let operations =
             Forward::BACKWARD * flops(trainer.policy()?.config(), Forward::shared(read, rows));
-        let surrogate = SurrogateConfig::Clipped {
-            epsilon: inputs.epsilon,
-            epsilon_high: None,
-            delta: None,
-        };
-        let loss = GrpoConfig {
-            surrogate,
+        let loss = PolicyGradientConfig {
+            surrogate: SurrogateConfig::clipped(inputs.epsilon),
             beta: inputs.beta,
-            unbiased_kl: false,
+            ..PolicyGradientConfig::default()
         };
         Ok(Self {
             trainer,
@@ -100,7 +95,7 @@ fn sequence(update: &Update, index: usize) -> TrainingSequence {
         prefix: Arc::from(&ids[..update.prompt]),
         continuation: ids[update.prompt..].to_vec(),
         trained: Span::new(update.prompt, ids.len()),
-        advantage: update.advantages[index],
+        advantage: update.advantages[index].into(),
         old_log_probs: Some(update.old[index].clone()),
         reference_log_probs: Some(update.reference[index].clone()),
         sampling_log_probs: None,

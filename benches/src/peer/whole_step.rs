@@ -13,7 +13,7 @@ use didact_core::{
 use didact_engine::{EngineConfig, LocalEngine};
 use didact_rl::advantage::{AdvantageConfig, advantages};
 use didact_rl::config::ReferenceRule;
-use didact_rl::loss::{GrpoConfig, GrpoLoss};
+use didact_rl::loss::{PolicyGradientConfig, PolicyGradientLoss};
 use didact_rl::{ReferencePolicy, Trainer, TrainingSequence};
 use serde_json::json;
 
@@ -31,7 +31,7 @@ pub(crate) struct WholeStep {
     policy: LocalEngine,
     reference: ReferencePolicy,
     student: LocalEngine,
-    loss: GrpoLoss,
+    loss: PolicyGradientLoss,
 }
 
 impl WholeStep {
@@ -41,9 +41,9 @@ impl WholeStep {
         let policy = LocalEngine::new(trainer.policy()?.clone(), engine.clone());
         let reference =
             ReferencePolicy::new(trainer.policy()?, ReferenceRule::Fixed, engine.clone());
-        let loss = GrpoConfig {
+        let loss = PolicyGradientConfig {
             beta: inputs.beta,
-            ..GrpoConfig::default()
+            ..PolicyGradientConfig::default()
         };
         Ok(Self {
             trainer,
@@ -93,7 +93,7 @@ impl WholeStep {
                     trained: request.spans[0],
                     prefix: request.prefix,
                     continuation: request.continuation,
-                    advantage,
+                    advantage: advantage.into(),
                     old_log_probs: None,
                     reference_log_probs: Some(reference.remove(0).into_values()),
                     sampling_log_probs: None,

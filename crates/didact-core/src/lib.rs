@@ -52,7 +52,7 @@ pub use log_probs::TokenLogProbs;
 pub use problem::Problem;
 pub use reward::{
     GroupScores, NamedValue, Outcome, Refusal, Reward, SampleScores, ScoreContext, ScoreSpec,
-    Scorer, SpanName,
+    Scorer, SpanName, TokenTerm,
 };
 pub use score::{Score, ScoreRequest};
 pub use sequence::SpannedSequence;

@@ -149,6 +149,20 @@ impl Outcome {
     }
 }
 
+/// What the single tokens of an explanation added to a sample's reward through one term.
+///
+/// The term's share of the reward is `mean · Σ values / n + sum · Σ values`, for `n` values. What else the term adds,
+/// such as a multiple of its largest value, belongs to no single token and is not part of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TokenTerm {
+    /// What the mean of the values is multiplied with.
+    pub mean: f64,
+    /// What the sum of the values is multiplied with.
+    pub sum: f64,
+    /// One value for each token of the explanation, in order.
+    pub values: Vec<f64>,
+}
+
 /// Turns scores into outcomes.
 ///
 /// The trainer asks once for [`requests`](Self::requests), has every sample scored accordingly, and
@@ -163,4 +177,18 @@ pub trait Reward: Send + Sync {
     /// A score that is not finite, with the sample's id; scores that do not match
     /// [`requests`](Self::requests).
     fn evaluate(&self, group: &GroupScores<'_>) -> Result<Vec<Outcome>>;
+
+    /// The names of the terms whose credit can be given to single tokens of the explanation. Default: none.
+    fn token_terms(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// The tokens' values of the term called `name`, one of [`token_terms`](Self::token_terms); `None` for a
+    /// sample that has no reward. Default: none.
+    ///
+    /// # Errors
+    /// As [`evaluate`](Self::evaluate); a name that is not one of them.
+    fn token_term(&self, _name: &str, _sample: &SampleScores) -> Result<Option<TokenTerm>> {
+        Ok(None)
+    }
 }

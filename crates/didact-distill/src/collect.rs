@@ -107,6 +107,7 @@ pub fn collect(
             stream: STREAM,
             group_size: config.samples,
             sampling,
+            earlier: &[],
         };
         let mut groups = sample(models.policy, task, problems, chosen, options)?;
         score(models, task, problems, &mut groups, 0, None)?;

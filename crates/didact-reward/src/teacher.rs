@@ -6,7 +6,7 @@
 use didact_core::{
     Error as CoreError, GroupScores, NamedValue, Outcome, Refusal, Result as CoreResult,
 };
-use didact_core::{Reward, SampleScores, ScoreSpec, SpanName};
+use didact_core::{Reward, SampleScores, ScoreSpec, SpanName, TokenTerm};
 use serde::{Deserialize, Serialize};
 
 use crate::term::check_name;
@@ -196,10 +196,7 @@ impl TeacherReward {
             Ok(scores) => scores,
             Err(refusal) => return Ok(Outcome::Refused(refusal)),
         };
-        let find = |wanted: ScoreSpec| -> &[f32] {
-            let index = self.requests.iter().position(|&spec| spec == wanted);
-            index.map_or(&[], |i| scores[i])
-        };
+        let find = |wanted| self.found(&scores, wanted);
         let mut log = Vec::new();
         let mut values = Vec::with_capacity(self.terms.len());
         for term in &self.terms {
@@ -233,6 +230,17 @@ impl TeacherReward {
             reward: reward.unwrap_or(penalty),
             terms: log,
         })
+    }
+
+    /// The terms of the reward, which is the first total, that single tokens have a share in.
+    fn credited(&self) -> impl Iterator<Item = (&Term, (f64, f64))> {
+        let terms = self.totals.iter().take(1).flat_map(|total| &total.terms);
+        terms.filter_map(|&i| Some((&self.terms[i], self.terms[i].token_coefficients()?)))
+    }
+
+    fn found<'a>(&self, scores: &[&'a [f32]], wanted: ScoreSpec) -> &'a [f32] {
+        let index = self.requests.iter().position(|&spec| spec == wanted);
+        index.map_or(&[], |i| scores[i])
     }
 
     /// The log-probs of each request, or why there are none.
@@ -291,5 +299,30 @@ impl Reward for TeacherReward {
             .iter()
             .map(|sample| self.evaluate_sample(sample))
             .collect()
+    }
+
+    /// The terms of the reward that read the explanation and have a mean or a sum among their reductions.
+    fn token_terms(&self) -> Vec<String> {
+        let names = self.credited().map(|(term, _)| term.name().to_owned());
+        names.collect()
+    }
+
+    fn token_term(&self, name: &str, sample: &SampleScores) -> CoreResult<Option<TokenTerm>> {
+        let credited = self.credited().find(|(term, _)| term.name() == name);
+        let Some((term, (mean, sum))) = credited else {
+            return Err(CoreError::InvalidRequest {
+                what: format!("credit of reward term `{name}`"),
+                problem: format!(
+                    "single tokens have a share in these terms: {}",
+                    self.token_terms().join(", ")
+                ),
+            });
+        };
+        let Ok(scores) = self.spans(sample)? else {
+            return Ok(None);
+        };
+        let raw = term.raw_values(sample, |wanted| self.found(&scores, wanted))?;
+        let values = term.clipped(&raw);
+        Ok(Some(TokenTerm { mean, sum, values }))
     }
 }

@@ -276,6 +276,26 @@ impl Term {
         })
     }
 
+    /// The tokens' values after transform and clip.
+    pub(crate) fn clipped(&self, raw: &[f64]) -> Vec<f64> {
+        raw.iter()
+            .map(|&x| self.transform.apply(x).max(self.floor).min(self.ceiling))
+            .collect()
+    }
+
+    /// What mean and sum of the values count for, where single tokens of the explanation have a share in
+    /// the term.
+    pub(crate) fn token_coefficients(&self) -> Option<(f64, f64)> {
+        let of = |reduction: Reduction| {
+            let parts = self.parts.iter();
+            let mut matching = parts.filter(|part| part.reduction == reduction);
+            matching.next().map_or(0.0, |part| part.coefficient)
+        };
+        let coefficients = (of(Reduction::Mean), of(Reduction::Sum));
+        let counts = coefficients != (0.0, 0.0) && self.signal.score().span == SpanName::Thought;
+        counts.then_some(coefficients)
+    }
+
     /// The term's value; its parts are added to `log` as `reward/NAME/REDUCTION`, the sum as
     /// `reward/NAME`.
     pub(crate) fn evaluate(
@@ -284,10 +304,7 @@ impl Term {
         sample: &str,
         log: &mut Vec<NamedValue>,
     ) -> CoreResult<f64> {
-        let clipped: Vec<f64> = raw
-            .iter()
-            .map(|&x| self.transform.apply(x).max(self.floor).min(self.ceiling))
-            .collect();
+        let clipped = self.clipped(raw);
         let mut total = 0.0;
         for part in &self.parts {
             let name = format!("reward/{}/{}", self.name, part.reduction.name());

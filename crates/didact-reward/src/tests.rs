@@ -76,6 +76,29 @@ fn leaving_out_the_teachers_entropy_swaps_the_totals() {
 }
 
 #[test]
+fn single_tokens_have_their_share_of_the_kl() {
+    let reward = published();
+    assert_eq!(reward.token_terms(), ["kl"]);
+    let sample = sample(&[-1.0], &[-0.5, -2.0], &[-1.0, -1.5], true);
+    let found = reward.token_term("kl", &sample).unwrap().unwrap();
+    assert_eq!((found.mean, found.sum), (-3.0, 0.0));
+    assert_eq!(found.values, [0.5, -0.5]);
+    // What is left of the term is the maximum's part.
+    let mean = found.values.iter().sum::<f64>() / 2.0;
+    let term = scored(&reward, &sample).1.term("reward/kl").unwrap();
+    assert!((term - found.mean * mean - (-0.03 * 0.5)).abs() < 1e-12);
+    let error = reward.token_term("student_surprisal", &sample).unwrap_err();
+    assert!(error.to_string().contains("these terms: kl"), "{error}");
+
+    let without_entropy = RltConfig {
+        include_teacher_entropy: false,
+        ..RltConfig::default()
+    };
+    let other = without_entropy.resolve().unwrap();
+    assert_eq!(other.token_terms(), ["student_surprisal"]);
+}
+
+#[test]
 fn clips_act_after_the_transform() {
     let config = RltConfig {
         solution_transform: Transform::Exp,

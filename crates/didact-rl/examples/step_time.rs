@@ -29,7 +29,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         prefix: Arc::from([]),
         trained: Span::new(129, 257),
         continuation: ids,
-        advantage: 0.0,
+        advantage: 0.0.into(),
         old_log_probs: None,
         reference_log_probs: None,
         sampling_log_probs: None,

@@ -9,8 +9,9 @@ use didact_engine::EngineConfig;
 use serde::{Deserialize, Serialize};
 
 use crate::adamw::AdamWConfig;
-use crate::advantage::AdvantageConfig;
-use crate::loss::{GrpoConfig, GrpoLoss};
+use crate::advantage::{AdvantageConfig, CreditConfig, DynamicSampling};
+use crate::algorithm::{Algorithm, trl_1_16};
+use crate::loss::{PolicyGradientConfig, PolicyGradientLoss};
 use crate::schedule::{Decay, Schedule};
 use crate::{Error, Result};
 
@@ -57,9 +58,17 @@ pub struct TeacherConfig {
     /// Gradients are scaled down to this global norm; 0 leaves them as they are. Default 1.
     pub max_grad_norm: f64,
     /// The loss; the divergence from the reference weighs `loss.beta`, by default 0.04.
-    pub loss: GrpoConfig,
+    pub loss: PolicyGradientConfig,
     /// How rewards become advantages.
     pub advantage: AdvantageConfig,
+    /// To which tokens a sample's reward is credited. Default `sequence`: to all alike.
+    pub credit: CreditConfig,
+    /// Replaces groups whose samples are all rewarded alike; without it, they are trained on, with advantages
+    /// of 0. Default none.
+    pub dynamic_sampling: Option<DynamicSampling>,
+    /// Leaves completions that were cut off out of the loss. They still count in their group's mean and
+    /// deviation, and in means over sequences. Default false.
+    pub mask_truncated: bool,
     /// When and how far the reference follows the policy; without it, never. Default every 32 steps with
     /// weight 0.9.
     pub reference_mixing: Option<ReferenceMixing>,
@@ -141,8 +150,11 @@ impl TeacherConfig {
             decay: Decay::Constant,
             optimizer: AdamWConfig::default(),
             max_grad_norm: 1.0,
-            loss: GrpoConfig::default(),
+            loss: PolicyGradientConfig::default(),
             advantage: AdvantageConfig::default(),
+            credit: CreditConfig::Sequence,
+            dynamic_sampling: None,
+            mask_truncated: false,
             reference_mixing: Some(ReferenceMixing {
                 every: 32,
                 alpha: 0.9,
@@ -151,6 +163,35 @@ impl TeacherConfig {
             recompute_layers: false,
             evaluation: None,
             engine: EngineConfig::default(),
+        }
+    }
+
+    /// The defaults of TRL 1.16's `GRPOConfig`, where this trainer has the same key: one problem of 8 completions
+    /// of at most 512 tokens a step (its batch of 8 on one device), temperature 1, AdamW at 1e-6 falling to 0 on
+    /// a line, global norm 1, no reference, and [the loss](trl_1_16) that it calls `dapo`. TRL counts epochs;
+    /// `steps` is left as published.
+    #[must_use]
+    pub fn trl_1_16() -> Self {
+        Self {
+            problems_per_step: 1,
+            group_size: 8,
+            temperature: 1.0,
+            max_completion_tokens: 512,
+            decay: Decay::Linear,
+            reference_mixing: None,
+            ..Self::published().with_algorithm(trl_1_16())
+        }
+    }
+
+    /// The same with another algorithm.
+    #[must_use]
+    pub fn with_algorithm(self, algorithm: Algorithm) -> Self {
+        Self {
+            loss: algorithm.loss,
+            advantage: algorithm.advantage,
+            dynamic_sampling: algorithm.dynamic_sampling,
+            mask_truncated: algorithm.mask_truncated,
+            ..self
         }
     }
 
@@ -193,11 +234,15 @@ impl TeacherConfig {
             )
         })?;
         self.optimizer.validate("optimizer")?;
-        let loss = self.loss.resolve().map_err(|error| Error::Configuration {
-            key: "loss".to_owned(),
-            problem: error.to_string(),
-        })?;
-        positive("advantage.refused_margin", self.advantage.refused_margin)?;
+        let loss = self
+            .loss
+            .with_completion_limit(self.max_completion_tokens)
+            .resolve()?;
+        self.advantage.validate()?;
+        self.credit.validate()?;
+        if let Some(dynamic_sampling) = &self.dynamic_sampling {
+            dynamic_sampling.validate()?;
+        }
         if let Some(mixing) = &self.reference_mixing {
             at_least_one("reference_mixing.every", mixing.every)?;
             check(
@@ -257,6 +302,9 @@ impl TeacherConfig {
             max_grad_norm: self.max_grad_norm,
             loss,
             advantage: self.advantage,
+            credit: self.credit.clone(),
+            dynamic_sampling: self.dynamic_sampling,
+            mask_truncated: self.mask_truncated,
             reference: self
                 .reference_mixing
                 .map_or(ReferenceRule::Fixed, ReferenceRule::Mixed),
@@ -292,9 +340,15 @@ pub struct ResolvedTeacherConfig {
     /// Gradients are scaled down to this global norm; 0 leaves them as they are.
     pub max_grad_norm: f64,
     /// The loss.
-    pub loss: GrpoLoss,
+    pub loss: PolicyGradientLoss,
     /// How rewards become advantages.
     pub advantage: AdvantageConfig,
+    /// To which tokens a sample's reward is credited; in a trainer, with its terms named.
+    pub credit: CreditConfig,
+    /// Whether flat groups are replaced.
+    pub dynamic_sampling: Option<DynamicSampling>,
+    /// Whether completions that were cut off are left out of the loss.
+    pub mask_truncated: bool,
     /// Whether the reference follows the policy.
     pub reference: ReferenceRule,
     /// At most this many tokens go through the model at once in training.
@@ -345,69 +399,4 @@ pub(crate) fn not_negative(key: &str, value: f64) -> Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn small() -> TeacherConfig {
-        TeacherConfig {
-            max_completion_tokens: 16,
-            ..TeacherConfig::published()
-        }
-    }
-
-    #[test]
-    fn every_bad_value_is_refused_by_its_key() {
-        let bad: [(&str, fn(&mut TeacherConfig)); 12] = [
-            ("steps", |c| c.steps = 0),
-            ("group_size", |c| c.group_size = 1),
-            ("temperature", |c| c.temperature = 0.0),
-            ("learning_rate", |c| c.learning_rate = f64::NAN),
-            ("loss", |c| c.loss.beta = -0.1),
-            ("top_p", |c| c.top_p = 0.0),
-            ("min_p", |c| c.min_p = 1.0),
-            ("warmup_steps", |c| c.warmup_steps = 125),
-            ("optimizer.beta2", |c| c.optimizer.beta2 = 1.0),
-            ("reference_mixing.alpha", |c| {
-                c.reference_mixing = Some(ReferenceMixing {
-                    every: 1,
-                    alpha: 1.5,
-                });
-            }),
-            ("max_completion_tokens", |c| c.max_completion_tokens = 64),
-            ("max_prompt_tokens", |c| c.max_prompt_tokens = Some(49)),
-        ];
-        assert!(small().resolve(64, &[2], "</e>").is_ok());
-        for (key, spoil) in bad {
-            let mut config = small();
-            spoil(&mut config);
-            let error = config.resolve(64, &[2], "</e>").unwrap_err().to_string();
-            assert!(error.contains(&format!("key {key}:")), "{key}: {error}");
-        }
-    }
-
-    #[test]
-    fn what_was_left_open_is_filled_in() {
-        let config = TeacherConfig {
-            stop_at_end_tag: true,
-            ..small()
-        };
-        let resolved = config.resolve(64, &[2], "</e>").unwrap();
-        assert_eq!(resolved.max_prompt_tokens, 48);
-        assert_eq!(resolved.sampling.stop_tokens, [2]);
-        assert_eq!(resolved.sampling.stop_strings, ["</e>"]);
-    }
-
-    #[test]
-    fn an_unknown_key_is_an_error_that_names_it() {
-        let error = serde_json::from_str::<TeacherConfig>(r#"{"learning_rat": 1.0}"#).unwrap_err();
-        assert!(error.to_string().contains("learning_rat"), "{error}");
-        let few: TeacherConfig = serde_json::from_str(r#"{"group_size": 8}"#).unwrap();
-        assert_eq!(
-            few,
-            TeacherConfig {
-                group_size: 8,
-                ..TeacherConfig::published()
-            }
-        );
-    }
-}
+mod tests;

@@ -317,7 +317,7 @@ fn sequences(
             prefix: Arc::from(&ids[..span.start]),
             continuation: ids[span.start..span.end].to_vec(),
             trained: span,
-            advantage: 0.0,
+            advantage: 0.0.into(),
             old_log_probs: None,
             reference_log_probs: None,
             sampling_log_probs: None,

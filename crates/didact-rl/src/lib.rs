@@ -10,6 +10,7 @@
 //! |---|---|
 //! | [`loss`] | losses and their derivatives on the host |
 //! | [`advantage`] | from a group's rewards to advantages |
+//! | [`algorithm`] | the algorithms of papers, as presets of loss and advantages |
 //! | [`rollout`] | sampling, scoring and rewarding explanations |
 //! | [`step`] | from sequences and a loss to an update |
 //! | [`gradients`], [`adamw`], [`schedule`] | the optimizer |
@@ -21,6 +22,7 @@
 
 pub mod adamw;
 pub mod advantage;
+pub mod algorithm;
 pub mod config;
 pub mod curriculum;
 mod error;
@@ -39,6 +41,7 @@ pub mod teacher_trainer;
 #[cfg(test)]
 mod tests;
 
+pub use algorithm::Algorithm;
 pub use adamw::{AdamW, AdamWConfig, DecayedParameters};
 pub use config::{
     EvaluationConfig, ReferenceMixing, ReferenceRule, ResolvedTeacherConfig, TeacherConfig,

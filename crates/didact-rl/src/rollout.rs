@@ -17,6 +17,7 @@ use crate::{Error, Result};
 mod scoring;
 
 pub use scoring::score;
+pub(crate) use scoring::sample_scores;
 
 /// What explanations are made with and judged by.
 #[derive(Clone)]
@@ -117,6 +118,9 @@ pub struct SampleOptions<'a> {
     pub group_size: usize,
     /// How to sample them.
     pub sampling: &'a Sampling,
+    /// The problems that groups were sampled of before with the same seed and stream: a problem among them goes
+    /// on with other draws.
+    pub earlier: &'a [usize],
 }
 
 /// Which log-probs training wants of every sampled token, beside those of the reward.
@@ -179,10 +183,13 @@ impl Group {
     }
 }
 
-/// The number of a group's first sample: a problem that is chosen twice goes on counting, so that its second group
-/// takes other draws.
-fn first_index(earlier: &[usize], problem: usize, group_size: usize) -> usize {
-    earlier.iter().filter(|&&other| other == problem).count() * group_size
+impl SampleOptions<'_> {
+    /// The number of a group's first sample: a problem that is chosen twice goes on counting, so that its second
+    /// group takes other draws.
+    fn first_index(&self, chosen: &[usize], problem: usize) -> usize {
+        let before = self.earlier.iter().chain(chosen);
+        before.filter(|&&other| other == problem).count() * self.group_size
+    }
 }
 
 /// Samples `options.group_size` explanations of each of the problems `chosen`.
@@ -198,7 +205,7 @@ pub fn sample(
 ) -> Result<Vec<Group>> {
     let mut requests = Vec::new();
     for (place, &problem) in chosen.iter().enumerate() {
-        let first = first_index(&chosen[..place], problem, options.group_size);
+        let first = options.first_index(&chosen[..place], problem);
         for sample in first..first + options.group_size {
             requests.push(GenerateRequest {
                 prompt: problems[problem].prompt.ids.clone(),
@@ -216,7 +223,7 @@ pub fn sample(
     let mut completions = policy.generate(&requests)?.into_iter();
     let mut groups = Vec::with_capacity(chosen.len());
     for (place, &problem) in chosen.iter().enumerate() {
-        let first = first_index(&chosen[..place], problem, options.group_size);
+        let first = options.first_index(&chosen[..place], problem);
         let PreparedProblem {
             problem: source,
             prompt,
@@ -284,8 +291,11 @@ pub struct RolloutRecord {
     pub scores: Vec<ScoreRecord>,
     /// Reward and terms, or why there are none.
     pub outcome: Option<Outcome>,
-    /// The advantage that it was trained with.
+    /// The advantage that it was trained with; none where it was not trained on.
     pub advantage: Option<f64>,
+    /// The advantages of the single sampled tokens, where they differ.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token_advantages: Option<Vec<f64>>,
 }
 
 impl RolloutRecord {
@@ -317,6 +327,7 @@ impl RolloutRecord {
             scores: sample.scores.clone(),
             outcome: sample.outcome.clone(),
             advantage,
+            token_advantages: None,
         }
     }
 }

@@ -18,8 +18,7 @@ mod forward;
 use self::forward::Forward;
 use crate::adamw::{AdamW, AdamWConfig};
 use crate::gradients::Gradients;
-use crate::loss::{Advantage, Loss, LossOutput, LossSequence, Normalisers};
-
+use crate::loss::{Advantage, EntropyCut, Loss, LossOutput, LossSequence, Normalisers};
 use crate::{Error, Metrics, Result};
 
 /// One sequence to train on.
@@ -31,11 +30,13 @@ pub struct TrainingSequence {
     pub prefix: Arc<[TokenId]>,
     /// The ids after the prefix.
     pub continuation: Vec<TokenId>,
-    /// The tokens that the loss sees, in positions of `prefix ++ continuation`; at least one, and not the
-    /// first. Tokens after them are not read.
+    /// The tokens that the loss sees, in positions of `prefix ++ continuation`, not the first. Tokens after
+    /// them are not read. A sequence without any, such as a masked truncated completion, is not computed, but
+    /// counts in the loss's means over sequences.
     pub trained: Span,
-    /// How much better than its group the sequence is; 0 where a loss does not ask.
-    pub advantage: f64,
+    /// How much better than expected the sequence or each of its trained tokens is; 0 where a loss does not
+    /// ask.
+    pub advantage: Advantage,
     /// Log-probs of the trained tokens under the policy that the update started from.
     pub old_log_probs: Option<Vec<f32>>,
     /// Log-probs of the trained tokens under the reference.
@@ -200,15 +201,19 @@ impl Trainer {
         for sequence in sequences {
             sequence.validate(policy)?;
         }
-        let normalisers = Normalisers {
+        let batches = self.micro_batches(sequences)?;
+        let mut normalisers = Normalisers {
             sequences: sequences.len(),
             tokens: sequences.iter().map(|s| s.trained.len()).sum(),
+            micro_batches: batches.len(),
+            entropy_cut: None,
         };
-        let lengths: Vec<_> = sequences
-            .iter()
-            .map(|s| (s.prefix.clone(), s.read().len()))
-            .collect();
-        let batches = micro_batches(&lengths, self.options.micro_batch_tokens);
+        let mut first = None;
+        if let Some(fraction) = loss.needs().top_entropy {
+            let (entropies, forward) = self.entropies(sequences, &batches)?;
+            normalisers.entropy_cut = Some(EntropyCut::new(fraction, entropies));
+            first = forward;
+        }
 
         let mut gradients = Gradients::new();
         let mut all = vec![TokenValues::default(); sequences.len()];
@@ -216,7 +221,10 @@ impl Trainer {
         let mut total = LossOutput::default();
         for batch in &batches {
             let chosen: Vec<&TrainingSequence> = batch.iter().map(|&i| sequences[i]).collect();
-            let (forward, values) = Forward::run(policy, &chosen, self.options)?;
+            let (forward, values) = match first.take() {
+                Some(done) => done,
+                None => Forward::run(policy, &chosen, self.options)?,
+            };
             let inputs: Vec<LossSequence> = chosen
                 .iter()
                 .zip(&values)
@@ -256,6 +264,54 @@ impl Trainer {
     }
 }
 
+impl Trainer {
+    /// The sequences that have trained tokens, cut into micro-batches.
+    fn micro_batches(&self, sequences: &[&TrainingSequence]) -> Result<Vec<Vec<usize>>> {
+        let trained: Vec<usize> = (0..sequences.len())
+            .filter(|&i| !sequences[i].trained.is_empty())
+            .collect();
+        if trained.is_empty() && !sequences.is_empty() {
+            return Err(Error::TrainingData {
+                what: "training step".to_owned(),
+                problem: format!(
+                    "none of its {} sequences has a trained token; where truncated completions are masked, raise \
+                     max_completion_tokens",
+                    sequences.len()
+                ),
+            });
+        }
+        let lengths: Vec<_> = trained
+            .iter()
+            .map(|&i| (sequences[i].prefix.clone(), sequences[i].read().len()))
+            .collect();
+        let mut batches = micro_batches(&lengths, self.options.micro_batch_tokens);
+        for index in batches.iter_mut().flatten() {
+            *index = trained[*index];
+        }
+        Ok(batches)
+    }
+
+    /// The entropies of all trained tokens of the step, before any loss, and the forward pass itself where the
+    /// step is not cut.
+    fn entropies(
+        &self,
+        sequences: &[&TrainingSequence],
+        batches: &[Vec<usize>],
+    ) -> Result<(Vec<f64>, Option<(Forward, Vec<TokenValues>)>)> {
+        let policy = self.policy()?;
+        let mut entropies = Vec::new();
+        let mut only = None;
+        for batch in batches {
+            let chosen: Vec<&TrainingSequence> = batch.iter().map(|&i| sequences[i]).collect();
+            let (forward, values) = Forward::run(policy, &chosen, self.options)?;
+            let of_tokens = values.iter().flat_map(|v| &v.entropies);
+            entropies.extend(of_tokens.map(|&e| f64::from(e)));
+            only = (batches.len() == 1).then_some((forward, values));
+        }
+        Ok((entropies, only))
+    }
+}
+
 impl TrainingSequence {
     /// The part of the continuation that is read: the last trained token is only a target.
     fn read(&self) -> &[TokenId] {
@@ -277,10 +333,10 @@ impl TrainingSequence {
             })
         };
         let (length, trained) = (self.prefix.len() + self.continuation.len(), self.trained);
-        if trained.is_empty() || trained.start == 0 || trained.end > length {
+        if trained.start == 0 || trained.end > length {
             return refuse(format!(
-                "tokens {}..{} of {length} cannot be trained: at least one, and not the first, which nothing \
-                 predicts",
+                "tokens {}..{} of {length} cannot be trained: only tokens of the sequence, and not the first, \
+                 which nothing predicts",
                 trained.start, trained.end
             ));
         }
@@ -296,6 +352,12 @@ impl TrainingSequence {
             return refuse(format!(
                 "it holds token {id}, but the vocabulary ends at {vocabulary}; is this the model's own tokenizer?"
             ));
+        }
+        if let Advantage::Token(given) = &self.advantage
+            && given.len() != trained.len()
+        {
+            let (given, trained) = (given.len(), trained.len());
+            return refuse(format!("{given} advantages for {trained} trained tokens"));
         }
         for (what, given) in [
             ("old", &self.old_log_probs),
@@ -323,7 +385,7 @@ impl TrainingSequence {
             sampling_log_probs: self.sampling_log_probs.as_ref().map(wide),
             entropies: Some(wide(&values.entropies)),
             mask: vec![true; self.trained.len()],
-            advantage: Some(Advantage::Sequence(self.advantage)),
+            advantage: Some(self.advantage.clone()),
         }
     }
 }

@@ -7,24 +7,24 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use didact_core::{Curriculum, Outcome, Problem, ProblemResult, Span, TokenBytes};
+use didact_core::{Curriculum, Problem, ProblemResult, TokenBytes};
 use didact_engine::LocalEngine;
 use didact_models::Decoder;
 
-use crate::advantage::advantages;
 use crate::config::{ResolvedTeacherConfig, TeacherConfig};
 use crate::curriculum::ShuffledEpochs;
 use crate::evaluation::{Evaluation, evaluate_teacher};
-use crate::loss::Loss;
-use crate::metrics::{Means, Metrics, peak_memory};
+use crate::metrics::{Metrics, peak_memory};
 use crate::observer::{MetricsKind, MetricsRecord, Observer, Phase, Progress};
 use crate::reference_policy::ReferencePolicy;
-use crate::rollout::{
-    Group, PreparedProblem, RolloutModels, RolloutRecord, SampleOptions, TeacherTask,
-    TrainingScores, sample, score,
-};
-use crate::step::{StepOptions, StepReport, Trainer, TrainingSequence};
+use crate::rollout::{Group, PreparedProblem, RolloutModels, SampleOptions, TeacherTask};
+use crate::step::{StepOptions, Trainer, TrainingSequence};
 use crate::{Error, Result};
+
+mod collect;
+mod metrics;
+
+use self::metrics::{rollout_metrics, update_metrics};
 
 /// Names the evaluation's random streams among those of the training steps.
 const EVALUATION_STREAM: u64 = 1 << 63;
@@ -108,7 +108,8 @@ impl TeacherTrainer {
             what: format!("tokenizer {}", task.tokenizer.name()),
             problem: "it names no end of sequence, so no completion could end".to_owned(),
         })?;
-        let config = config.resolve(context, &[eos], &task.format.teacher.explanation.end)?;
+        let mut config = config.resolve(context, &[eos], &task.format.teacher.explanation.end)?;
+        config.credit = config.credit.with_terms_of(&task.reward.token_terms())?;
         if problems.is_empty() {
             return Err(Error::TrainingData {
                 what: "teacher training".to_owned(),
@@ -219,61 +220,14 @@ impl TeacherTrainer {
     /// What an engine, the reward, the loss or the observer refuses; a non-finite number, by sample or tensor.
     pub fn step(&mut self, observer: &mut dyn Observer) -> Result<Metrics> {
         let step = self.updates();
-        let chosen = self.curriculum.next(step, self.config.problems_per_step);
-        if let Some(problem) = chosen
-            .iter()
-            .find(|&&problem| problem >= self.problems.len())
-        {
-            return Err(Error::TrainingData {
-                what: format!("curriculum at step {step}"),
-                problem: format!("it chose problem {problem} of {}", self.problems.len()),
-            });
-        }
         let mut metrics = Metrics::new();
-
-        self.announce(observer, Phase::Generate)?;
-        let begin = Instant::now();
-        let options = SampleOptions {
-            seed: self.config.seed,
-            stream: step,
-            group_size: self.config.group_size,
-            sampling: &self.config.sampling,
-        };
-        let mut groups = sample(
-            &mut self.engines.policy,
-            &self.task,
-            &self.problems,
-            &chosen,
-            options,
-        )?;
-        metrics.set("time/generate", begin.elapsed().as_secs_f64());
-
-        self.announce(observer, Phase::Score)?;
-        let begin = Instant::now();
-        let needs = self.config.loss.needs();
-        let training = TrainingScores {
-            old: needs.old_log_probs,
-            reference: needs.reference_log_probs,
-            temperature: self.config.sampling.temperature,
-        };
-        let mut models = self.engines.models();
-        score(
-            &mut models,
-            &self.task,
-            &self.problems,
-            &mut groups,
-            step,
-            Some(training),
-        )?;
-        metrics.set("time/score", begin.elapsed().as_secs_f64());
-
-        let rewards: Vec<Vec<Option<f64>>> = groups.iter().map(|g| g.rewards().collect()).collect();
-        let advantages = advantages(&rewards, &self.config.advantage)?;
-        metrics.extend(rollout_metrics(&groups));
+        let collected = self.collect(step, observer, &mut metrics)?;
+        let advantages = self.advantages(&collected.kept)?;
+        metrics.extend(rollout_metrics(collected.all()));
 
         self.announce(observer, Phase::Update)?;
         let begin = Instant::now();
-        let sequences = training_sequences(&self.problems, &groups, &advantages);
+        let sequences = self.training_sequences(&collected.kept, &advantages);
         let chosen_sequences: Vec<&TrainingSequence> = sequences.iter().collect();
         let learning_rate = self.config.schedule.rate(step);
         // The engine lets go of the policy's memory, which the update then changes in place.
@@ -300,9 +254,17 @@ impl TeacherTrainer {
         if let Some(bytes) = peak_memory() {
             metrics.set("memory/peak", bytes as f64);
         }
-        let results: Vec<ProblemResult> = groups.iter().map(problem_result).collect();
+        let results: Vec<ProblemResult> = collected.all().map(problem_result).collect();
         self.curriculum.observe(step, &results);
-        self.report(observer, &groups, &advantages, &metrics)?;
+        let step = self.updates();
+        let records = self.records(step, &collected, &advantages);
+        observer.on_rollouts(MetricsKind::Train, step, &records)?;
+        observer.on_metrics(&MetricsRecord {
+            stage: self.config.stage.clone(),
+            kind: MetricsKind::Train,
+            step,
+            metrics: metrics.clone(),
+        })?;
         Ok(metrics)
     }
 
@@ -322,6 +284,7 @@ impl TeacherTrainer {
             stream: EVALUATION_STREAM,
             group_size: self.config.evaluation.samples,
             sampling: &self.config.sampling,
+            earlier: &[],
         };
         let mut models = self.engines.models();
         let (evaluation, samples) =
@@ -352,59 +315,6 @@ impl TeacherTrainer {
             steps,
         })
     }
-
-    fn report(
-        &self,
-        observer: &mut dyn Observer,
-        groups: &[Group],
-        advantages: &[Vec<f64>],
-        metrics: &Metrics,
-    ) -> Result<()> {
-        let step = self.updates();
-        let mut records = Vec::new();
-        for (group, advantages) in groups.iter().zip(advantages) {
-            let problem = &self.problems[group.problem];
-            for (sample, advantage) in group.samples.iter().zip(advantages) {
-                records.push(RolloutRecord::new(step, problem, sample, Some(*advantage)));
-            }
-        }
-        observer.on_rollouts(MetricsKind::Train, step, &records)?;
-        observer.on_metrics(&MetricsRecord {
-            stage: self.config.stage.clone(),
-            kind: MetricsKind::Train,
-            step,
-            metrics: metrics.clone(),
-        })
-    }
-}
-
-/// Every sampled token is trained, end tag and end of sequence included.
-fn training_sequences(
-    problems: &[PreparedProblem],
-    groups: &[Group],
-    advantages: &[Vec<f64>],
-) -> Vec<TrainingSequence> {
-    let mut sequences = Vec::new();
-    for (group, advantages) in groups.iter().zip(advantages) {
-        let prompt = &problems[group.problem].prompt.ids;
-        for (sample, &advantage) in group.samples.iter().zip(advantages) {
-            let ids = &sample.completion.ids;
-            if ids.is_empty() {
-                continue;
-            }
-            sequences.push(TrainingSequence {
-                id: sample.id.clone(),
-                prefix: prompt.clone(),
-                continuation: ids.clone(),
-                trained: Span::new(prompt.len(), prompt.len() + ids.len()),
-                advantage,
-                old_log_probs: sample.old_log_probs.clone(),
-                reference_log_probs: sample.reference_log_probs.clone(),
-                sampling_log_probs: Some(sample.completion.sampling_log_probs.clone()),
-            });
-        }
-    }
-    sequences
 }
 
 fn problem_result(group: &Group) -> ProblemResult {
@@ -414,87 +324,4 @@ fn problem_result(group: &Group) -> ProblemResult {
         problem: group.problem,
         mean_reward: (!rewards.is_empty()).then_some(mean),
     }
-}
-
-fn rollout_metrics(groups: &[Group]) -> Metrics {
-    let mut means = Means::new();
-    let flag = |holds: bool| f64::from(u8::from(holds));
-    let (mut shortest, mut longest) = (usize::MAX, 0);
-    let mut refusals = std::collections::BTreeMap::<String, usize>::new();
-    let mut samples = 0_usize;
-    for group in groups {
-        let rewards: Vec<f64> = group.rewards().flatten().collect();
-        let deviation = standard_deviation(&rewards);
-        means.add("reward_std", deviation);
-        means.add("frac_reward_zero_std", flag(deviation == 0.0));
-        for sample in &group.samples {
-            samples += 1;
-            let length = sample.completion.ids.len();
-            (shortest, longest) = (shortest.min(length), longest.max(length));
-            means.add("completions/mean_length", length as f64);
-            means.add(
-                "completions/clipped_ratio",
-                flag(sample.completion.stop.is_truncated()),
-            );
-            means.add("completions/straddling", sample.explained.straddling as f64);
-            means.add("missing_tag_ratio", flag(!sample.explained.closed));
-            match &sample.outcome {
-                Some(Outcome::Scored { reward, terms }) => {
-                    means.add("refused/ratio", 0.0);
-                    means.add("reward", *reward);
-                    for term in terms {
-                        means.add(term.name.clone(), term.value);
-                    }
-                }
-                Some(Outcome::Refused(refusal)) => {
-                    means.add("refused/ratio", 1.0);
-                    let name = serde_json::to_value(refusal).ok();
-                    let name = name.as_ref().and_then(|n| n.as_str()).unwrap_or("other");
-                    *refusals.entry(name.to_owned()).or_default() += 1;
-                }
-                None => {}
-            }
-        }
-    }
-    let mut metrics = means.metrics();
-    if samples > 0 {
-        metrics.set("completions/min_length", shortest as f64);
-        metrics.set("completions/max_length", longest as f64);
-    }
-    for (refusal, count) in refusals {
-        metrics.set(format!("refused/{refusal}"), count as f64 / samples as f64);
-    }
-    metrics
-}
-
-/// With Bessel's correction; 0 for fewer than two values.
-fn standard_deviation(values: &[f64]) -> f64 {
-    if values.len() < 2 {
-        return 0.0;
-    }
-    let mean = values.iter().sum::<f64>() / values.len() as f64;
-    let squares: f64 = values.iter().map(|v| (v - mean).powi(2)).sum();
-    (squares / (values.len() - 1) as f64).sqrt()
-}
-
-fn update_metrics(sequences: &[TrainingSequence], report: &StepReport) -> Metrics {
-    let mut metrics = report.metrics();
-    if let Some(kl) = metrics.get("loss/kl") {
-        metrics.set("kl", kl);
-    }
-    let (mut sum, mut largest, mut count) = (0.0_f64, 0.0_f64, 0_usize);
-    for (sequence, values) in sequences.iter().zip(&report.values) {
-        let Some(sampled) = &sequence.sampling_log_probs else {
-            continue;
-        };
-        for (sampled, trained) in sampled.iter().zip(&values.log_probs) {
-            let gap = (f64::from(*sampled) - f64::from(*trained)).abs();
-            (sum, largest, count) = (sum + gap, largest.max(gap), count + 1);
-        }
-    }
-    if count > 0 {
-        metrics.set("sampling/logp_diff_mean", sum / count as f64);
-        metrics.set("sampling/logp_diff_max", largest);
-    }
-    metrics
 }

@@ -13,6 +13,7 @@ use serde_json::{Map, Value, json};
 use crate::metrics::Metrics;
 use crate::{MetricsRecord, Observer, Result, TeacherTask};
 
+mod credit;
 mod fine_tuning;
 mod optimizer;
 mod steps;

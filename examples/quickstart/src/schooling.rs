@@ -187,7 +187,7 @@ fn sequence(example: SupervisedExample) -> TrainingSequence {
         prefix: Arc::from([] as [TokenId; 0]),
         continuation: example.ids,
         trained: Span::new(example.supervised.start, example.supervised.end),
-        advantage: 0.0,
+        advantage: 0.0.into(),
         old_log_probs: None,
         reference_log_probs: None,
         sampling_log_probs: None,

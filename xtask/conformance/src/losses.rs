@@ -1,14 +1,17 @@
-//! Losses with their gradients, advantages and token log-probs, from `grpo_public.json`.
+//! Losses with their gradients, advantages and token log-probs, from `grpo_public.json` and
+//! `grpo_off_policy.json`.
 
 use std::path::Path;
 
 use didact::rl::advantage::{
-    AdvantageConfig, AdvantageScale, RewardMixing, advantages, advantages_of_several,
+    AdvantageConfig, AdvantageScale, Baseline, RewardMixing, advantages, advantages_of_several,
 };
-use didact::rl::loss::{
-    GrpoConfig, GrpoLoss, Loss as _, LossOutput, LossSequence, Normalisers, SurrogateConfig,
-};
+use didact::rl::loss::{Loss as _, LossOutput, LossSequence, Normalisers};
 use serde_json::{Map, Value};
+
+mod variant;
+
+use self::variant::Variant;
 
 use crate::golden::{list, member, number, numbers, read, rows, text};
 use crate::report::{Report, worst_difference};
@@ -18,23 +21,31 @@ const TOLERANCE: f64 = 1e-9;
 /// TRL logs its metrics in float32.
 const METRIC_TOLERANCE: f64 = 1e-6;
 
-/// Checks `fixtures/grpo_public.json`.
+/// Checks `fixtures/grpo_public.json` and `fixtures/grpo_off_policy.json`.
 pub(crate) fn run(fixtures: &Path, report: &mut Report) {
-    let file = fixtures.join("grpo_public.json");
-    if !file.exists() {
-        return;
-    }
-    let checked = read(&file).and_then(|golden| {
-        for (index, case) in list(member(&golden, "cases")?)?.iter().enumerate() {
-            let name = format!("loss case {index}");
-            if let Err(message) = check_case(&name, case, report) {
-                report.fail(&name, &message);
-            }
+    for (file, kind) in [
+        ("grpo_public.json", "loss"),
+        ("grpo_off_policy.json", "off-policy loss"),
+    ] {
+        let file = fixtures.join(file);
+        if !file.exists() {
+            continue;
         }
-        check_token_log_probs(member(&golden, "token_logps")?, report)
-    });
-    if let Err(message) = checked {
-        report.fail("loss", &message);
+        let checked = read(&file).and_then(|golden| {
+            for (index, case) in list(member(&golden, "cases")?)?.iter().enumerate() {
+                let name = format!("{kind} case {index}");
+                if let Err(message) = check_case(&name, case, report) {
+                    report.fail(&name, &message);
+                }
+            }
+            match golden.get("token_logps") {
+                Some(golden) => check_token_log_probs(golden, report),
+                None => Ok(()),
+            }
+        });
+        if let Err(message) = checked {
+            report.fail(kind, &message);
+        }
     }
 }
 
@@ -43,6 +54,8 @@ struct Case {
     log_probs: Vec<Vec<f64>>,
     old: Vec<Vec<f64>>,
     reference: Vec<Vec<f64>>,
+    sampling: Option<Vec<Vec<f64>>>,
+    entropies: Option<Vec<Vec<f64>>>,
     mask: Vec<Vec<bool>>,
     /// By group.
     rewards: Vec<Vec<Option<f64>>>,
@@ -59,7 +72,8 @@ impl Case {
                 .map(|g| g.iter().copied().map(Some).collect())
                 .collect()
         };
-        let by_sample = rows(member(case, "rewards_two_funcs")?)?;
+        let optional = |key: &str| case.get(key).map(rows).transpose();
+        let by_sample = optional("rewards_two_funcs")?.unwrap_or_default();
         let functions = by_sample.first().map_or(0, Vec::len);
         let of_function = |f: usize| -> Result<Vec<f64>, String> {
             let missing = || "a sample lacks a reward".to_owned();
@@ -72,6 +86,8 @@ impl Case {
             log_probs: rows(member(case, "logps")?)?,
             old: rows(member(case, "old_logps")?)?,
             reference: rows(member(case, "ref_logps")?)?,
+            sampling: optional("sampling_logps")?,
+            entropies: optional("entropies")?,
             mask: rows(member(case, "mask")?)?
                 .iter()
                 .map(|row| row.iter().map(|&m| m != 0.0).collect())
@@ -85,9 +101,12 @@ impl Case {
 
     fn sequences(&self, advantages: &[f64], on_policy: bool) -> Result<Vec<LossSequence>, String> {
         let count = self.log_probs.len();
+        let rows = |list: &Option<Vec<Vec<f64>>>| list.as_ref().map_or(count, Vec::len);
         let counts = [
             self.old.len(),
             self.reference.len(),
+            rows(&self.sampling),
+            rows(&self.entropies),
             self.mask.len(),
             advantages.len(),
         ];
@@ -102,11 +121,17 @@ impl Case {
             &self.old
         };
         let sequence = |i: usize| {
-            LossSequence::new(format!("sequence {i}"), self.log_probs[i].clone())
-                .with_old(old[i].clone())
-                .with_reference(self.reference[i].clone())
-                .with_mask(self.mask[i].clone())
-                .with_advantage(advantages[i])
+            let mut sequence =
+                LossSequence::new(format!("sequence {i}"), self.log_probs[i].clone())
+                    .with_old(old[i].clone())
+                    .with_reference(self.reference[i].clone())
+                    .with_mask(self.mask[i].clone())
+                    .with_advantage(advantages[i]);
+            // Where the sampler is not said, it was the old policy.
+            let sampling = self.sampling.as_ref().unwrap_or(old);
+            sequence.sampling_log_probs = Some(sampling[i].clone());
+            sequence.entropies = self.entropies.as_ref().map(|all| all[i].clone());
+            sequence
         };
         Ok((0..count).map(sequence).collect())
     }
@@ -133,7 +158,8 @@ fn check_case(name: &str, golden: &Value, report: &mut Report) -> Result<(), Str
         let scale = text(member(entry, "scale_rewards")?)?;
         let options = Value::Object(variant.clone());
         let line = format!("{name} loss {index} {source} {scale} {options}");
-        match Variant::read(variant) {
+        let width = case.mask.first().map_or(0, Vec::len);
+        match Variant::read(variant, width) {
             Ok(variant) => {
                 if let Err(message) = check_loss(&line, &variant, scale, &case, entry, report) {
                     report.fail(&line, &message);
@@ -162,24 +188,20 @@ fn expected_weights(golden: &Value) -> Vec<f64> {
 
 /// Our advantages under a golden name; `None` for a name that means something else.
 fn advantages_called(key: &str, weights: &[f64], case: &Case) -> Result<Option<Vec<f64>>, String> {
-    let config = |scale| AdvantageConfig {
-        scale,
-        ..AdvantageConfig::default()
-    };
     let several =
-        |mixing, scale| advantages_of_several(&case.several, weights, mixing, &config(scale));
+        |mixing, config: &_| advantages_of_several(&case.several, weights, mixing, config);
     let found = if key == "two_funcs_normalize_then_sum" {
-        several(RewardMixing::NormaliseThenSum, AdvantageScale::Group)
+        several(RewardMixing::NormaliseThenSum, &AdvantageConfig::default())
     } else if let Some(rest) = key.strip_prefix("two_funcs_weights_") {
-        let Some(scale) = rest.rsplit('_').next().and_then(scale_called) else {
+        let Some(config) = rest.rsplit('_').next().and_then(config_called) else {
             return Ok(None);
         };
-        several(RewardMixing::SumThenNormalise, scale)
+        several(RewardMixing::SumThenNormalise, &config)
     } else {
-        let Some(scale) = scale_called(key) else {
+        let Some(config) = config_called(key) else {
             return Ok(None);
         };
-        advantages(&case.rewards, &config(scale))
+        advantages(&case.rewards, &config)
     };
     Ok(Some(
         found
@@ -190,83 +212,20 @@ fn advantages_called(key: &str, weights: &[f64], case: &Case) -> Result<Option<V
     ))
 }
 
-fn scale_called(name: &str) -> Option<AdvantageScale> {
-    match name {
-        "group" => Some(AdvantageScale::Group),
-        "batch" => Some(AdvantageScale::Batch),
-        "none" => Some(AdvantageScale::None),
-        _ => None,
-    }
-}
-
-/// The options of a variant that is built.
-struct Variant {
-    loss: GrpoLoss,
-    /// Whether the old log-probs are the present ones.
-    on_policy: bool,
-    grad_accum: usize,
-    /// Whether it is the RLT implementation's loss, which logs another mean of the KL.
-    published: bool,
-}
-
-impl Variant {
-    /// The variant, or why it is not built.
-    fn read(options: &Map<String, Value>) -> Result<Self, String> {
-        let loss_type = options
-            .get("loss_type")
-            .and_then(Value::as_str)
-            .unwrap_or("grpo");
-        let published = loss_type == "rlt_reference";
-        if !published && loss_type != "grpo" {
-            return Err(format!("loss type {loss_type} is not built yet"));
-        }
-        let known = [
-            "loss_type",
-            "epsilon",
-            "epsilon_high",
-            "beta",
-            "use_bias_correction_kl",
-            "delta",
-            "grad_accum",
-            "on_policy",
-            // These two have no part in this loss type.
-            "max_completion_length",
-            "num_items_in_batch",
-        ];
-        let token_level = |key: &str, value: &Value| {
-            key == "importance_sampling_level" && value.as_str() == Some("token")
-        };
-        for (key, value) in options {
-            if !known.contains(&key.as_str()) && !token_level(key, value) {
-                return Err(format!("option {key} is not built yet"));
-            }
-        }
-        let optional = |key: &str| match options.get(key) {
-            None | Some(Value::Null) => Ok(None),
-            Some(value) => number(value).map(Some),
-        };
-        let flag = |key: &str| options.get(key).and_then(Value::as_bool).unwrap_or(false);
-        let beta = optional("beta")?.unwrap_or(0.0);
-        let config = GrpoConfig {
-            surrogate: if published {
-                SurrogateConfig::OnPolicy
-            } else {
-                SurrogateConfig::Clipped {
-                    epsilon: optional("epsilon")?.unwrap_or(0.2),
-                    epsilon_high: optional("epsilon_high")?,
-                    delta: optional("delta")?,
-                }
-            },
-            beta,
-            unbiased_kl: flag("use_bias_correction_kl") && beta > 0.0,
-        };
-        Ok(Self {
-            loss: config.resolve().map_err(|e| e.to_string())?,
-            on_policy: flag("on_policy"),
-            grad_accum: optional("grad_accum")?.unwrap_or(1.0) as usize,
-            published,
-        })
-    }
+fn config_called(name: &str) -> Option<AdvantageConfig> {
+    let (baseline, scale) = match name {
+        "group" => (Baseline::Group, AdvantageScale::Group),
+        "batch" => (Baseline::Group, AdvantageScale::Batch),
+        "none" => (Baseline::Group, AdvantageScale::None),
+        "leave_one_out" => (Baseline::LeaveOneOut, AdvantageScale::None),
+        "leave_one_out_whitened" => (Baseline::LeaveOneOut, AdvantageScale::Whitened),
+        _ => return None,
+    };
+    Some(AdvantageConfig {
+        baseline,
+        scale,
+        ..AdvantageConfig::default()
+    })
 }
 
 fn check_loss(
@@ -277,11 +236,7 @@ fn check_loss(
     entry: &Value,
     report: &mut Report,
 ) -> Result<(), String> {
-    let scale = scale_called(scale).ok_or_else(|| format!("unknown scale {scale}"))?;
-    let config = AdvantageConfig {
-        scale,
-        ..AdvantageConfig::default()
-    };
+    let config = config_called(scale).ok_or_else(|| format!("unknown scale {scale}"))?;
     let advantages: Vec<f64> = advantages(&case.rewards, &config)
         .map_err(|e| e.to_string())?
         .into_iter()
@@ -294,17 +249,24 @@ fn check_loss(
             .evaluate(sequences, normalisers)
             .map_err(|e| e.to_string())
     };
-    let one = Normalisers::of(&step);
-    let normalisers = Normalisers {
-        sequences: one.sequences * variant.grad_accum,
-        ..one
-    };
-    let output = evaluate(&step, normalisers)?;
+    let mut one = Normalisers::of(&step);
+    if let Some(fraction) = variant.loss.needs().top_entropy {
+        one = one
+            .with_top_entropy(fraction, &step)
+            .map_err(|e| e.to_string())?;
+    }
+    let output = evaluate(&step, variant.normalisers(one))?;
     // One list, so that a loss that cancels to 0 is measured by the gradients' size.
     let mut expected = vec![number(member(entry, "loss")?)?];
     expected.extend(rows(member(entry, "grad_logps")?)?.into_iter().flatten());
     let mut found = vec![output.value];
     found.extend(output.d_log_probs.iter().flatten());
+    if let Some(golden) = entry.get("grad_entropies") {
+        let golden = rows(golden)?;
+        let none = || golden.iter().map(|row| vec![0.0; row.len()]).collect();
+        found.extend(output.d_entropies.unwrap_or_else(none).into_iter().flatten());
+        expected.extend(golden.into_iter().flatten());
+    }
     report.check(line, relative(&found, &expected), TOLERANCE);
 
     let whole = evaluate(&step, one)?;
@@ -339,6 +301,7 @@ fn our_metric(golden: &str, published: bool, output: &LossOutput) -> Option<f64>
     output.metric(match golden {
         "kl" if published => "loss/kl_sequence_mean",
         "kl" => "loss/kl",
+        "cispo_clip_ratio" => "loss/capped",
         "clip_ratio/low_mean" => "loss/clip_low",
         "clip_ratio/high_mean" => "loss/clip_high",
         "clip_ratio/region_mean" => "loss/clip",

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use burn::module::Param;
 use burn::tensor::{Device, Tensor};
 use didact::models::{Decoder, ParameterVisitor};
-use didact::rl::loss::{GrpoConfig, Loss, SftLoss};
+use didact::rl::loss::{Loss, PolicyGradientConfig, SftLoss};
 use didact::rl::{
     AdamWConfig, DecayedParameters, Gradients, StepOptions, StepReport, Trainer, TrainingSequence,
 };
@@ -288,9 +288,9 @@ fn compare_grpo(
     report: &mut Report,
 ) -> Outcome<()> {
     let sequences = golden.sequences(decoder.config().vocab_size)?;
-    let config = GrpoConfig {
+    let config = PolicyGradientConfig {
         beta: golden.beta,
-        ..GrpoConfig::default()
+        ..PolicyGradientConfig::default()
     };
     let loss = config.resolve().map_err(text)?;
     let (gradients, found) = gradients(decoder, &sequences, &loss, golden.temperature)?;

@@ -5,151 +5,153 @@ use proptest::prelude::*;
 
 use super::*;
 
-fn clipped(epsilon: f64, high: Option<f64>, delta: Option<f64>, beta: f64) -> GrpoConfig {
-    GrpoConfig {
-        surrogate: SurrogateConfig::Clipped {
-            epsilon,
-            epsilon_high: high,
-            delta,
-        },
-        beta,
-        unbiased_kl: false,
+mod differences;
+mod refusals;
+
+fn resolved(config: PolicyGradientConfig) -> PolicyGradientLoss {
+    config.resolve().unwrap()
+}
+
+fn with_surrogate(surrogate: SurrogateConfig) -> PolicyGradientConfig {
+    PolicyGradientConfig {
+        surrogate,
+        beta: 0.0,
+        ..PolicyGradientConfig::default()
     }
 }
 
-/// Every loss that is built, in all its forms.
+fn clipped() -> PolicyGradientConfig {
+    with_surrogate(SurrogateConfig::clipped(0.2))
+}
+
+/// Policy-gradient losses in which every part appears in every form, whose micro-batches add up.
+fn policy_gradients() -> Vec<PolicyGradientLoss> {
+    let published = PolicyGradientConfig::default();
+    let kl = |kl_estimator, unbiased_kl| PolicyGradientConfig {
+        beta: 0.3,
+        kl_estimator,
+        unbiased_kl,
+        ..clipped()
+    };
+    let weights = |level, bounds| PolicyGradientConfig {
+        correction: Some(Correction {
+            level,
+            bounds,
+            min: 0.4,
+            max: 1.5,
+        }),
+        beta: 0.1,
+        ..clipped()
+    };
+    let two_sided = SurrogateConfig::Clipped {
+        epsilon: 0.1,
+        epsilon_high: Some(0.28),
+        delta: Some(1.4),
+    };
+    let mut configs = vec![
+        published,
+        PolicyGradientConfig { beta: 0.0, ..published },
+        PolicyGradientConfig { unbiased_kl: true, ..published },
+        clipped(),
+        with_surrogate(two_sided),
+        with_surrogate(SurrogateConfig::Cispo { cap: 1.1 }),
+        with_surrogate(SurrogateConfig::sapo()),
+        with_surrogate(SurrogateConfig::vespo()),
+        kl(KlEstimator::K1, true),
+        kl(KlEstimator::K2, false),
+        kl(KlEstimator::K2, true),
+        kl(KlEstimator::K3, false),
+        kl(KlEstimator::K3, true),
+        weights(CorrectionLevel::Token, Bounds::Truncate),
+        weights(CorrectionLevel::Token, Bounds::Mask),
+        weights(CorrectionLevel::Sequence, Bounds::Truncate),
+        weights(CorrectionLevel::Sequence, Bounds::Mask),
+        PolicyGradientConfig {
+            surrogate: SurrogateConfig::vespo(),
+            ..weights(CorrectionLevel::Token, Bounds::Mask)
+        },
+        PolicyGradientConfig {
+            surrogate: SurrogateConfig::OnPolicy,
+            ..weights(CorrectionLevel::Token, Bounds::Mask)
+        },
+        PolicyGradientConfig {
+            off_policy_threshold: Some(0.1),
+            ..clipped()
+        },
+        PolicyGradientConfig { entropy_bonus: 0.7, ..published },
+        PolicyGradientConfig {
+            entropy_bonus: 0.7,
+            top_entropy: 0.4,
+            ..kl(KlEstimator::K3, true)
+        },
+    ];
+    for ratio in [RatioLevel::Sequence, RatioLevel::Product] {
+        for surrogate in [two_sided, SurrogateConfig::sapo(), SurrogateConfig::cispo()] {
+            configs.push(PolicyGradientConfig {
+                surrogate,
+                ratio,
+                ..kl(KlEstimator::K3, true)
+            });
+        }
+    }
+    for aggregation in [
+        AggregationConfig::TokenMean,
+        AggregationConfig::SequenceSum,
+        AggregationConfig::Constant { tokens: Some(9) },
+    ] {
+        for ratio in [RatioLevel::Token, RatioLevel::Sequence] {
+            configs.push(PolicyGradientConfig {
+                aggregation,
+                ratio,
+                ..kl(KlEstimator::K3, false)
+            });
+        }
+    }
+    configs.into_iter().map(resolved).collect()
+}
+
+/// Every loss whose micro-batches add up.
 fn losses() -> Vec<Box<dyn Loss>> {
-    let grpo = |config: GrpoConfig| Box::new(config.resolve().unwrap()) as Box<dyn Loss>;
-    vec![
-        Box::new(SftLoss),
-        Box::new(GrpoLoss::published()),
-        grpo(GrpoConfig {
-            beta: 0.0,
-            ..GrpoConfig::default()
-        }),
-        grpo(GrpoConfig {
-            unbiased_kl: true,
-            ..GrpoConfig::default()
-        }),
-        grpo(clipped(0.2, None, None, 0.0)),
-        grpo(clipped(0.2, Some(0.28), None, 0.04)),
-        grpo(clipped(0.1, None, Some(1.05), 0.5)),
-        grpo(GrpoConfig {
-            unbiased_kl: true,
-            ..clipped(0.2, None, Some(1.4), 0.5)
-        }),
-    ]
+    let mut losses: Vec<Box<dyn Loss>> = vec![Box::new(SftLoss)];
+    losses.extend(policy_gradients().into_iter().map(|l| Box::new(l) as Box<dyn Loss>));
+    losses
+}
+
+/// The normalisers of a whole step, with what the loss asks for.
+fn normalisers(loss: &dyn Loss, step: &[LossSequence]) -> Normalisers {
+    let counts = Normalisers::of(step);
+    match loss.needs().top_entropy {
+        Some(fraction) => counts.with_top_entropy(fraction, step).unwrap(),
+        None => counts,
+    }
+}
+
+fn evaluate(loss: &dyn Loss, step: &[LossSequence]) -> LossOutput {
+    loss.evaluate(step, normalisers(loss, step)).unwrap()
 }
 
 /// Ratios below, inside and above the clipping range, each with both signs of the advantage; ragged masks,
 /// one of them empty, and garbage where the mask is false.
 fn step() -> Vec<LossSequence> {
-    let log_ratios = [-0.5, -0.02, 0.03, 0.25, 0.6, -0.25];
+    let log_ratios = [-0.5, -0.02, 0.03, 0.24, 0.6, -0.25];
     let mut step = Vec::new();
     for (i, advantage) in [0.8, -1.3, 0.5, -0.4].into_iter().enumerate() {
-        let log_probs: Vec<f64> = (0..6)
-            .map(|t| -0.3 - 0.17 * ((t * 5 + i * 3) % 7) as f64)
-            .collect();
-        let old = (0..6)
-            .map(|t| log_probs[t] - log_ratios[(t + i) % 6])
-            .collect();
-        let reference = (0..6)
-            .map(|t| log_probs[t] + 0.2 * ((t + i) % 5) as f64 - 0.37)
-            .collect();
-        let sequence = LossSequence::new(format!("sequence {i}"), log_probs)
+        let list = |f: &dyn Fn(usize) -> f64| (0..6).map(f).collect::<Vec<f64>>();
+        let log_probs = list(&|t| -0.3 - 0.17 * ((t * 5 + i * 3) % 7) as f64);
+        let sequence = LossSequence::new(format!("sequence {i}"), log_probs.clone())
             .with_advantage(advantage)
-            .with_old(old)
-            .with_reference(reference);
+            .with_old(list(&|t| log_probs[t] - log_ratios[(t + i) % 6]))
+            .with_reference(list(&|t| log_probs[t] + 0.2 * ((t + i) % 5) as f64 - 0.37))
+            .with_sampling(list(&|t| log_probs[t] + 0.31 * ((t * 3 + i) % 4) as f64 - 0.3))
+            .with_entropies(list(&|t| 0.1 + 0.23 * ((t * 5 + i) % 11) as f64));
         step.push(sequence);
     }
     step[1].mask[4..].fill(false);
     step[1].log_probs[5] = f64::NAN;
     step[2].mask.fill(false);
     step[3].mask[0] = false;
-    step[3].advantage = Some(Advantage::Token(vec![9.0, -0.4, 0.7, -0.1, 0.2, -0.9]));
+    step[3].advantage = Some(vec![9.0, -0.4, 0.7, -0.1, 0.2, -0.9].into());
     step
-}
-
-fn evaluate(loss: &dyn Loss, step: &[LossSequence]) -> LossOutput {
-    loss.evaluate(step, Normalisers::of(step)).unwrap()
-}
-
-#[test]
-fn derivatives_are_those_of_finite_differences() {
-    for (index, loss) in losses().iter().enumerate() {
-        let step = step();
-        let found = evaluate(loss.as_ref(), &step);
-        // The strictly on-policy ratio is 1 by definition: its derivative is that of the clipped loss
-        // whose old log-probs are the present ones and whose range cannot be left.
-        let frozen: Vec<LossSequence> = step
-            .iter()
-            .map(|s| {
-                if loss.needs().old_log_probs {
-                    s.clone()
-                } else {
-                    s.clone().with_old(s.log_probs.clone())
-                }
-            })
-            .collect();
-        let reference: Box<dyn Loss> = match index {
-            1 => Box::new(clipped(1.0, Some(9.0), None, 0.04).resolve().unwrap()),
-            2 => Box::new(clipped(1.0, Some(9.0), None, 0.0).resolve().unwrap()),
-            3 => {
-                let config = GrpoConfig {
-                    unbiased_kl: true,
-                    ..clipped(1.0, Some(9.0), None, 0.04)
-                };
-                Box::new(config.resolve().unwrap())
-            }
-            _ => losses().swap_remove(index),
-        };
-        let value = |s: usize, t: usize, step: f64| {
-            let mut moved = frozen.clone();
-            moved[s].log_probs[t] += step;
-            if !reference.needs().old_log_probs {
-                moved[s].old_log_probs = None;
-            }
-            evaluate(reference.as_ref(), &moved).value
-        };
-        for (s, sequence) in step.iter().enumerate() {
-            for t in 0..sequence.log_probs.len() {
-                if !sequence.mask[t] {
-                    assert_eq!(
-                        found.d_log_probs[s][t], 0.0,
-                        "loss {index}, token {t} of {s}"
-                    );
-                    continue;
-                }
-                let h = 1e-5;
-                let difference = (value(s, t, h) - value(s, t, -h)) / (2.0 * h);
-                let derivative = found.d_log_probs[s][t];
-                assert!(
-                    (derivative - difference).abs() < 1e-9,
-                    "loss {index}, token {t} of sequence {s}: {derivative} is not {difference}"
-                );
-            }
-        }
-    }
-}
-
-#[test]
-fn both_branches_are_reached_with_both_signs() {
-    let loss = clipped(0.2, None, None, 0.0).resolve().unwrap();
-    let one = |log_ratio: f64, advantage: f64| {
-        let step = [LossSequence::new("one", vec![-1.0])
-            .with_old(vec![-1.0 - log_ratio])
-            .with_advantage(advantage)];
-        let output = evaluate(&loss, &step);
-        (
-            output.d_log_probs[0][0] != 0.0,
-            output.metric("loss/clip_low"),
-            output.metric("loss/clip_high"),
-        )
-    };
-    assert_eq!(one(0.5, 1.0), (false, Some(0.0), Some(1.0)));
-    assert_eq!(one(0.5, -1.0), (true, Some(0.0), Some(0.0)));
-    assert_eq!(one(-0.5, 1.0), (true, Some(0.0), Some(0.0)));
-    assert_eq!(one(-0.5, -1.0), (false, Some(1.0), Some(0.0)));
 }
 
 #[test]
@@ -162,13 +164,17 @@ fn the_published_loss_by_hand() {
             .with_advantage(-1.0)
             .with_reference(vec![-0.7]),
     ];
-    let output = evaluate(&GrpoLoss::published(), &step);
+    let output = evaluate(&PolicyGradientLoss::published(), &step);
     let (k_a, k_b) = (0.5_f64.exp() - 1.5, (-0.2_f64).exp() - 0.8);
     let expected = ((-1.5 + 0.04 * k_a / 2.0) + (1.0 + 0.04 * k_b)) / 2.0;
     assert!((output.value - expected).abs() < 1e-12);
     assert!((output.metric("loss/kl").unwrap() - (k_a + k_b) / 3.0).abs() < 1e-12);
     assert!(
         (output.metric("loss/kl_sequence_mean").unwrap() - (k_a / 2.0 + k_b) / 2.0).abs() < 1e-12
+    );
+    assert_eq!(
+        PolicyGradientLoss::published(),
+        resolved(PolicyGradientConfig::default())
     );
 }
 
@@ -185,87 +191,121 @@ fn a_supervised_token_weighs_the_same_everywhere() {
 }
 
 #[test]
-fn bad_input_is_named() {
-    let normalisers = Normalisers {
-        sequences: 1,
-        tokens: 1,
+fn what_a_micro_batch_is_matters_to_its_own_token_mean_alone() {
+    let step = step();
+    let of = |aggregation| {
+        let config = PolicyGradientConfig { aggregation, ..clipped() };
+        resolved(config)
     };
-    let loss = GrpoLoss::published();
-    let sequence = LossSequence::new("sample 3", vec![-1.0]).with_advantage(1.0);
-    let problem = |loss: &dyn Loss, sequence: LossSequence| {
-        loss.evaluate(&[sequence], normalisers)
-            .unwrap_err()
-            .to_string()
+    let bnpo = of(AggregationConfig::MicroBatchTokenMean);
+    let whole = evaluate(&bnpo, &step);
+    let plain = evaluate(&of(AggregationConfig::TokenMean), &step);
+    assert!((whole.value - plain.value).abs() < 1e-15);
+    let counts = Normalisers {
+        micro_batches: 2,
+        ..Normalisers::of(&step)
     };
-    let text = problem(&loss, sequence.clone());
-    assert_eq!(
-        text,
-        "loss of sample 3: this loss needs reference log-probs, which are not given"
-    );
-    let text = problem(&loss, sequence.clone().with_reference(vec![f64::NAN]));
-    assert_eq!(text, "the reference log-prob of token 0 of sample 3 is NaN");
-    let text = problem(&loss, sequence.clone().with_reference(vec![900.0]));
-    assert_eq!(text, "the loss of token 0 of sample 3 is inf");
-    let text = problem(&loss, sequence.clone().with_reference(vec![-1.0, -1.0]));
-    assert_eq!(
-        text,
-        "loss of sample 3: 2 entries of reference log-prob for a mask of 1 tokens"
-    );
-    let text = problem(
-        &loss,
-        LossSequence::new("sample 3", vec![-1.0]).with_reference(vec![-1.0]),
-    );
-    assert!(text.contains("needs an advantage"), "{text}");
-    let text = problem(&clipped(0.2, None, None, 0.0).resolve().unwrap(), sequence);
-    assert!(text.contains("needs old log-probs"), "{text}");
-    let text = problem(&SftLoss, LossSequence::new("sample 3", vec![-1.0, -1.0]));
-    assert!(text.contains("count the whole step"), "{text}");
-    let nothing = LossSequence::new("sample 3", vec![-1.0]).with_mask(vec![false]);
-    let step = [nothing];
-    let error = SftLoss.evaluate(&step, Normalisers::of(&step)).unwrap_err();
-    assert!(matches!(error, Error::InvalidRequest { .. }), "{error}");
+    let mut halves = bnpo.evaluate(&step[..1], counts).unwrap();
+    halves.append(bnpo.evaluate(&step[1..], counts).unwrap());
+    // Six tokens, and nine: each part is the mean of its own, halved.
+    let alone = |part: &[LossSequence]| evaluate(&of(AggregationConfig::TokenMean), part).value;
+    let expected = 0.5 * (alone(&step[..1]) + alone(&step[1..]));
+    assert!((halves.value - expected).abs() < 1e-15);
+    assert!((halves.value - whole.value).abs() > 1e-3);
 }
 
 #[test]
-fn contradictions_are_rejected_when_resolved() {
-    for config in [
-        clipped(-0.1, None, None, 0.0),
-        clipped(1.5, None, None, 0.0),
-        clipped(0.2, Some(f64::NAN), None, 0.0),
-        clipped(0.2, None, Some(0.9), 0.0),
-        clipped(0.2, None, None, -1.0),
-        GrpoConfig {
-            unbiased_kl: true,
-            beta: 0.0,
-            ..GrpoConfig::default()
-        },
-    ] {
-        assert!(config.resolve().is_err(), "{config:?}");
-    }
-    let text = r#"{"surrogate": {"kind": "clipped", "epsilon": 0.2}, "beta": 0.0}"#;
-    assert_eq!(
-        serde_json::from_str::<GrpoConfig>(text).unwrap(),
-        clipped(0.2, None, None, 0.0)
-    );
-    let text = r#"{"surrogate": {"kind": "on_policy"}, "epsilon": 0.2}"#;
-    assert!(serde_json::from_str::<GrpoConfig>(text).is_err());
+fn dropped_tokens_may_hold_anything_and_keep_their_kl() {
+    let sequence = LossSequence::new("far", vec![-1000.0, -1.0])
+        .with_old(vec![-1.0, -900.0])
+        .with_sampling(vec![-1.0, -1.0])
+        .with_reference(vec![-1000.0, -1.5])
+        .with_advantage(-1.0);
+    let config = PolicyGradientConfig {
+        off_policy_threshold: Some(0.5),
+        beta: 0.04,
+        ..clipped()
+    };
+    let output = evaluate(&resolved(config), &[sequence]);
+    let k3 = (-0.5_f64).exp() - 0.5;
+    assert!((output.value - 0.04 * k3 / 2.0).abs() < 1e-15, "{}", output.value);
+    assert_eq!(output.metric("loss/off_policy_dropped"), Some(1.0));
+}
+
+#[test]
+fn the_entropy_bonus_is_the_mean_over_the_tokens_that_are_kept() {
+    let step = [
+        LossSequence::new("a", vec![-1.0; 3])
+            .with_entropies(vec![3.0, 0.0, 1.0])
+            .with_advantage(1.0),
+        LossSequence::new("b", vec![-1.0; 2])
+            .with_entropies(vec![4.0, 2.0])
+            .with_advantage(1.0),
+    ];
+    let config = |top_entropy| PolicyGradientConfig {
+        entropy_bonus: 0.5,
+        top_entropy,
+        aggregation: AggregationConfig::TokenMean,
+        ..with_surrogate(SurrogateConfig::OnPolicy)
+    };
+    let all = evaluate(&resolved(config(1.0)), &step);
+    assert!((all.value - (-1.0 - 0.5 * 2.0)).abs() < 1e-15);
+    assert_eq!(all.d_entropies.unwrap()[1], [-0.1, -0.1]);
+    // The threshold is 2.4: tokens with 3 and 4 stay, and the policy term is still a mean over all five.
+    let top = evaluate(&resolved(config(0.4)), &step);
+    assert!((top.value - (-2.0 / 5.0 - 0.5 * 3.5)).abs() < 1e-12, "{}", top.value);
+    assert_eq!(top.d_entropies.unwrap(), [vec![-0.25, 0.0, 0.0], vec![-0.25, 0.0]]);
+    assert_eq!(top.d_log_probs, [vec![-0.2, 0.0, 0.0], vec![-0.2, 0.0]]);
+    assert!(top.metrics.iter().any(|m| m.name == "loss/entropy_kept" && m.value == 0.4));
+}
+
+#[test]
+fn a_masked_sequence_counts_in_means_over_sequences_alone() {
+    let trained = LossSequence::new("a", vec![-1.0, -2.0]).with_advantage(1.0);
+    let masked = LossSequence::new("b", Vec::new()).with_advantage(-1.0);
+    let value = |aggregation, step: &[LossSequence]| {
+        let config = PolicyGradientConfig {
+            aggregation,
+            ..with_surrogate(SurrogateConfig::OnPolicy)
+        };
+        evaluate(&resolved(config), step).value
+    };
+    let both = [trained.clone(), masked];
+    let alone = [trained];
+    assert_eq!(value(AggregationConfig::TokenMean, &both), -1.0);
+    assert_eq!(value(AggregationConfig::TokenMean, &alone), -1.0);
+    assert_eq!(value(AggregationConfig::SequenceMean, &both), -0.5);
+    assert_eq!(value(AggregationConfig::SequenceMean, &alone), -1.0);
 }
 
 fn sequences() -> impl Strategy<Value = Vec<LossSequence>> {
-    let token = (-5.0f64..0.0, -1.0f64..1.0, -1.0f64..1.0, any::<bool>());
-    let sequence = (prop::collection::vec(token, 1..8), -2.0f64..2.0);
-    prop::collection::vec(sequence, 1..7).prop_map(|step| {
-        let make = |(i, (tokens, advantage)): (usize, (Vec<(f64, f64, f64, bool)>, f64))| {
+    let difference = || -1.0f64..1.0;
+    let token = (
+        (-5.0f64..0.0, difference(), difference(), difference()),
+        (0.0f64..3.0, any::<bool>(), -2.0f64..2.0),
+    );
+    let sequence = (prop::collection::vec(token, 1..7), -2.0f64..2.0, any::<bool>());
+    prop::collection::vec(sequence, 1..6).prop_map(|step| {
+        let make = |(i, (tokens, advantage, by_token)): (usize, (Vec<_>, f64, bool))| {
+            let list = |f: &dyn Fn(&((f64, f64, f64, f64), (f64, bool, f64))) -> f64| {
+                tokens.iter().map(f).collect::<Vec<f64>>()
+            };
             let mask = tokens
                 .iter()
                 .enumerate()
-                .map(|(t, x)| x.3 || (i == 0 && t == 0))
+                .map(|(t, x)| x.1.1 || (i == 0 && t == 0))
                 .collect();
-            LossSequence::new(format!("{i}"), tokens.iter().map(|x| x.0).collect())
-                .with_old(tokens.iter().map(|x| x.0 + x.1).collect())
-                .with_reference(tokens.iter().map(|x| x.0 + x.2).collect())
-                .with_mask(mask)
-                .with_advantage(advantage)
+            let sequence = LossSequence::new(format!("{i}"), list(&|x| x.0.0))
+                .with_old(list(&|x| x.0.0 + x.0.1))
+                .with_reference(list(&|x| x.0.0 + x.0.2))
+                .with_sampling(list(&|x| x.0.0 + 0.5 * x.0.3))
+                .with_entropies(list(&|x| x.1.0))
+                .with_mask(mask);
+            if by_token {
+                sequence.with_advantage(list(&|x| x.1.2))
+            } else {
+                sequence.with_advantage(advantage)
+            }
         };
         step.into_iter().enumerate().map(make).collect()
     })
@@ -274,15 +314,17 @@ fn sequences() -> impl Strategy<Value = Vec<LossSequence>> {
 proptest! {
     #[test]
     fn micro_batches_add_up_to_the_step(step in sequences(), size in 1usize..4) {
-        let normalisers = Normalisers::of(&step);
         for loss in losses() {
-            let whole = loss.evaluate(&step, normalisers).unwrap();
+            let mut counts = normalisers(loss.as_ref(), &step);
+            let whole = loss.evaluate(&step, counts).unwrap();
+            counts.micro_batches = step.len().div_ceil(size);
             let mut parts = LossOutput::default();
             for part in step.chunks(size) {
-                parts.append(loss.evaluate(part, normalisers).unwrap());
+                parts.append(loss.evaluate(part, counts).unwrap());
             }
             prop_assert!((whole.value - parts.value).abs() < 1e-12);
             prop_assert_eq!(&whole.d_log_probs, &parts.d_log_probs);
+            prop_assert_eq!(&whole.d_entropies, &parts.d_entropies);
             prop_assert_eq!(whole.metrics.len(), parts.metrics.len());
             for metric in &whole.metrics {
                 let found = parts.metric(&metric.name).unwrap();
@@ -295,7 +337,31 @@ proptest! {
     fn a_policy_that_is_its_own_reference_has_no_kl(step in sequences()) {
         let same: Vec<LossSequence> =
             step.into_iter().map(|s| { let lp = s.log_probs.clone(); s.with_reference(lp) }).collect();
-        let output = evaluate(&GrpoLoss::published(), &same);
-        prop_assert_eq!(output.metric("loss/kl"), Some(0.0));
+        for loss in policy_gradients() {
+            prop_assert_eq!(evaluate(&loss, &same).metric("loss/kl"), Some(0.0));
+        }
+    }
+
+    /// Before the first update, with samples of one's own, clips and weights do nothing.
+    #[test]
+    fn fresh_samples_have_one_gradient_for_every_surrogate(step in sequences()) {
+        let fresh: Vec<LossSequence> = step
+            .into_iter()
+            .map(|s| { let lp = s.log_probs.clone(); s.with_old(lp.clone()).with_sampling(lp) })
+            .collect();
+        let gradient = |config| evaluate(&resolved(config), &fresh).d_log_probs;
+        let plain = gradient(with_surrogate(SurrogateConfig::OnPolicy));
+        for surrogate in [
+            SurrogateConfig::clipped(0.2),
+            SurrogateConfig::cispo(),
+            SurrogateConfig::sapo(),
+            SurrogateConfig::vespo(),
+        ] {
+            let correction = Some(Correction { level: CorrectionLevel::Token, ..Correction::default() });
+            let found = gradient(PolicyGradientConfig { correction, ..with_surrogate(surrogate) });
+            for (found, plain) in found.iter().flatten().zip(plain.iter().flatten()) {
+                prop_assert!((found - plain).abs() < 1e-12, "{surrogate:?}: {found} is not {plain}");
+            }
+        }
     }
 }

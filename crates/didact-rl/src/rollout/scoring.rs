@@ -305,6 +305,18 @@ impl Sample {
     }
 }
 
+/// What a reward reads of a sample.
+pub(crate) fn sample_scores(sample: &Sample) -> SampleScores {
+    SampleScores {
+        id: sample.id.clone(),
+        scores: sample.scores.iter().map(|s| s.log_probs.clone()).collect(),
+        closed: sample.explained.closed,
+        truncated: sample.completion.stop.is_truncated(),
+        explanation: sample.explained.text.clone(),
+        completion_tokens: sample.completion.ids.len(),
+    }
+}
+
 fn evaluate(task: &TeacherTask, problem: &Problem, group: &mut Group, step: u64) -> Result<()> {
     let too_long = |sample: &Sample| {
         sample.scores.iter().any(|score| {
@@ -322,17 +334,7 @@ fn evaluate(task: &TeacherTask, problem: &Problem, group: &mut Group, step: u64)
     let scored: Vec<usize> = (0..group.samples.len())
         .filter(|&i| !too_long(&group.samples[i]))
         .collect();
-    let samples = scored.iter().map(|&i| {
-        let sample = &group.samples[i];
-        SampleScores {
-            id: sample.id.clone(),
-            scores: sample.scores.iter().map(|s| s.log_probs.clone()).collect(),
-            closed: sample.explained.closed,
-            truncated: sample.completion.stop.is_truncated(),
-            explanation: sample.explained.text.clone(),
-            completion_tokens: sample.completion.ids.len(),
-        }
-    });
+    let samples = scored.iter().map(|&i| sample_scores(&group.samples[i]));
     let scores = GroupScores {
         problem,
         step,

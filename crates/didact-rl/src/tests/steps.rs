@@ -6,7 +6,7 @@ use didact_core::Span;
 
 use super::{decoder, hash, weights};
 use crate::gradients::values;
-use crate::loss::{GrpoLoss, Loss, SftLoss};
+use crate::loss::{Loss, PolicyGradientConfig, PolicyGradientLoss, SftLoss, SurrogateConfig};
 use crate::{AdamWConfig, Gradients, StepOptions, Trainer, TrainingSequence};
 
 const OPTIONS: StepOptions = StepOptions {
@@ -30,7 +30,7 @@ fn sequences() -> Vec<TrainingSequence> {
                 id: format!("group {group} sample {sample}"),
                 trained: Span::new(prefix.len(), prefix.len() + length),
                 prefix: prefix.clone(),
-                advantage: f64::from(sample) - 1.0,
+                advantage: (f64::from(sample) - 1.0).into(),
                 old_log_probs: None,
                 reference_log_probs: Some((0..length).map(|i| -5.0 - i as f32 / 10.0).collect()),
                 sampling_log_probs: None,
@@ -39,6 +39,17 @@ fn sequences() -> Vec<TrainingSequence> {
         }
     }
     all
+}
+
+/// Strictly on-policy, on the tokens of highest entropy, which is rewarded.
+fn entropic(entropy_bonus: f64) -> PolicyGradientLoss {
+    let config = PolicyGradientConfig {
+        surrogate: SurrogateConfig::OnPolicy,
+        top_entropy: 0.5,
+        entropy_bonus,
+        ..PolicyGradientConfig::default()
+    };
+    config.resolve().unwrap()
 }
 
 fn gradients(
@@ -80,7 +91,8 @@ fn worst(a: &Gradients, b: &Gradients) -> f64 {
 #[test]
 fn micro_batches_add_up_to_the_whole_batch() {
     let all = sequences();
-    for loss in [&SftLoss as &dyn Loss, &GrpoLoss::published()] {
+    let entropic = entropic(0.3);
+    for loss in [&SftLoss as &dyn Loss, &PolicyGradientLoss::published(), &entropic] {
         let (whole, one) = gradients(&all, loss, 1 << 20);
         assert_eq!(one, 1);
         assert_eq!(whole.len(), 2 * 9 + 2, "every tensor has a gradient");
@@ -100,7 +112,7 @@ fn micro_batches_add_up_to_the_whole_batch() {
 #[test]
 fn sharing_prefixes_and_order_change_only_rounding() {
     let all = sequences();
-    let loss = GrpoLoss::published();
+    let loss = PolicyGradientLoss::published();
     let (shared, _) = gradients(&all, &loss, 1 << 20);
     let mut alone = all.clone();
     for sequence in &mut alone {
@@ -124,7 +136,7 @@ fn sharing_prefixes_and_order_change_only_rounding() {
 fn layers_computed_again_give_the_same_gradients() {
     let all = sequences();
     let refs: Vec<&TrainingSequence> = all.iter().collect();
-    for loss in [&SftLoss as &dyn Loss, &GrpoLoss::published()] {
+    for loss in [&SftLoss as &dyn Loss, &PolicyGradientLoss::published()] {
         for micro_batch_tokens in [1 << 20, 60] {
             let [(kept, first), (again, second)] = [false, true].map(|recompute_layers| {
                 let options = StepOptions {
@@ -168,10 +180,59 @@ fn the_step_says_what_it_did_and_goes_downhill() {
 }
 
 #[test]
+fn a_sequence_without_trained_tokens_counts_and_costs_nothing() {
+    let mut all = sequences();
+    let whole = gradients(&all, &PolicyGradientLoss::published(), 1 << 20).0;
+    let norm = whole.global_norm().unwrap();
+    // One of ten: the mean over sequences shrinks by a tenth, and nothing else changes.
+    let mut masked = all[0].clone();
+    masked.trained = Span::new(masked.prefix.len(), masked.prefix.len());
+    masked.continuation.clear();
+    masked.reference_log_probs = None;
+    all.insert(1, masked);
+    for tokens in [1 << 20, 25] {
+        let (found, _) = gradients(&all, &PolicyGradientLoss::published(), tokens);
+        let ratio = found.global_norm().unwrap() / norm;
+        assert!((ratio - 0.9).abs() < 1e-5, "{ratio}");
+        assert_eq!(found.len(), whole.len());
+    }
+    let nothing = [all[1].clone()];
+    let refs: Vec<&TrainingSequence> = nothing.iter().collect();
+    let trainer = Trainer::new(decoder(1), AdamWConfig::default(), OPTIONS).unwrap();
+    let error = trainer.gradients(&refs, &SftLoss).unwrap_err().to_string();
+    assert!(error.contains("max_completion_tokens"), "{error}");
+}
+
+#[test]
+fn an_entropy_bonus_raises_the_entropy() {
+    let mut all = sequences();
+    for sequence in &mut all {
+        sequence.advantage = 0.0.into();
+    }
+    let refs: Vec<&TrainingSequence> = all.iter().collect();
+    let mut trainer = Trainer::new(decoder(1), AdamWConfig::default(), OPTIONS).unwrap();
+    let config = PolicyGradientConfig {
+        beta: 0.0,
+        entropy_bonus: 1.0,
+        ..PolicyGradientConfig::default()
+    };
+    let loss = config.resolve().unwrap();
+    let mut entropies = Vec::new();
+    for _ in 0..4 {
+        let report = trainer.step(&refs, &loss, 1e-3).unwrap();
+        assert!((report.loss + report.entropy).abs() < 1e-6, "the bonus is all there is");
+        entropies.push(report.entropy);
+    }
+    assert!(entropies.windows(2).all(|pair| pair[1] > pair[0]), "{entropies:?}");
+}
+
+#[test]
 fn what_cannot_be_trained_is_refused_by_name_and_changes_nothing() {
     let spoil: [(&str, fn(&mut TrainingSequence)); 6] = [
         ("cannot be trained", |s| s.trained = Span::new(0, 3)),
-        ("cannot be trained", |s| s.trained = Span::new(5, 5)),
+        ("3 advantages for 7", |s| {
+            s.advantage = vec![0.0; 3].into()
+        }),
         ("cannot be trained", |s| s.trained.end += 1),
         ("vocabulary", |s| s.continuation[0] = 9999),
         ("reference log-probs", |s| {
@@ -186,7 +247,7 @@ fn what_cannot_be_trained_is_refused_by_name_and_changes_nothing() {
         spoil(&mut all[2]);
         let refs: Vec<&TrainingSequence> = all.iter().collect();
         let error = trainer
-            .step(&refs, &GrpoLoss::published(), 1e-3)
+            .step(&refs, &PolicyGradientLoss::published(), 1e-3)
             .unwrap_err()
             .to_string();
         assert!(
@@ -195,10 +256,10 @@ fn what_cannot_be_trained_is_refused_by_name_and_changes_nothing() {
         );
     }
     let mut all = sequences();
-    all[3].advantage = f64::NAN;
+    all[3].advantage = f64::NAN.into();
     let refs: Vec<&TrainingSequence> = all.iter().collect();
     let error = trainer
-        .step(&refs, &GrpoLoss::published(), 1e-3)
+        .step(&refs, &PolicyGradientLoss::published(), 1e-3)
         .unwrap_err()
         .to_string();
     assert!(error.contains("group 1 sample 0"), "{error}");

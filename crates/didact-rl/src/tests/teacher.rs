@@ -11,7 +11,7 @@ use crate::{
     TeacherModels, TeacherTask, TeacherTrainer,
 };
 
-fn config() -> TeacherConfig {
+pub(super) fn config() -> TeacherConfig {
     TeacherConfig {
         seed: 7,
         steps: 3,
@@ -32,7 +32,7 @@ fn config() -> TeacherConfig {
     }
 }
 
-fn trainer(task: TeacherTask, config: &TeacherConfig) -> TeacherTrainer {
+pub(super) fn trainer(task: TeacherTask, config: &TeacherConfig) -> TeacherTrainer {
     let models = TeacherModels {
         policy: decoder(1),
         student: decoder(2),
@@ -42,7 +42,7 @@ fn trainer(task: TeacherTask, config: &TeacherConfig) -> TeacherTrainer {
 
 /// Keeps the samples of each step.
 #[derive(Default)]
-struct Samples(Vec<(MetricsKind, u64, Vec<RolloutRecord>)>);
+pub(super) struct Samples(pub(super) Vec<(MetricsKind, u64, Vec<RolloutRecord>)>);
 
 impl Observer for Samples {
     fn on_rollouts(

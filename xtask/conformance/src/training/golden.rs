@@ -116,7 +116,7 @@ fn sequence(id: String, prefix: &[u32], continuation: &[u32], trained: Span) -> 
         prefix: Arc::from(prefix),
         continuation: continuation.to_vec(),
         trained,
-        advantage: 0.0,
+        advantage: 0.0.into(),
         old_log_probs: None,
         reference_log_probs: None,
         sampling_log_probs: None,
@@ -158,7 +158,7 @@ impl Grpo {
             check_ids(&name, completion, vocabulary)?;
             let trained = Span::new(prompt.len(), prompt.len() + length);
             let mut one = sequence(name, prompt, &completion[..length], trained);
-            one.advantage = self.advantages[row];
+            one.advantage = self.advantages[row].into();
             one.reference_log_probs = Some(self.ref_logps[row][..length].to_vec());
             sequences.push(one);
         }
