@@ -54,6 +54,7 @@ fn a_refused_sample_is_its_groups_worst() {
     let config = AdvantageConfig {
         scale: AdvantageScale::None,
         refused_margin: 0.5,
+        ..AdvantageConfig::default()
     };
     let found = advantages(&rewards, &config).unwrap();
     let mean = (-3.0 - 3.5 - 2.0) / 3.0;
