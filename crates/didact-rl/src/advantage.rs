@@ -5,8 +5,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::{check, positive};
 use crate::Result;
+use crate::config::{check, positive};
 
 mod credit;
 mod flat;

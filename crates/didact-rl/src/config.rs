@@ -371,6 +371,16 @@ pub enum ReferenceRule {
     Mixed(ReferenceMixing),
 }
 
+/// Reads the variant of a tagged enum that has no keys but its tag. Left to itself, serde lets others pass.
+pub(crate) fn no_other_keys<'de, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> std::result::Result<(), D::Error> {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct NoKeys {}
+    NoKeys::deserialize(deserializer).map(|_| ())
+}
+
 pub(crate) fn check(key: &str, fine: bool, problem: impl FnOnce() -> String) -> Result<()> {
     if fine {
         Ok(())

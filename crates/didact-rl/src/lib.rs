@@ -41,8 +41,8 @@ pub mod teacher_trainer;
 #[cfg(test)]
 mod tests;
 
-pub use algorithm::Algorithm;
 pub use adamw::{AdamW, AdamWConfig, DecayedParameters};
+pub use algorithm::Algorithm;
 pub use config::{
     EvaluationConfig, ReferenceMixing, ReferenceRule, ResolvedTeacherConfig, TeacherConfig,
 };

@@ -16,8 +16,8 @@ use crate::{Error, Result};
 
 mod scoring;
 
-pub use scoring::score;
 pub(crate) use scoring::sample_scores;
+pub use scoring::score;
 
 /// What explanations are made with and judged by.
 #[derive(Clone)]

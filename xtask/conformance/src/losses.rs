@@ -264,7 +264,13 @@ fn check_loss(
     if let Some(golden) = entry.get("grad_entropies") {
         let golden = rows(golden)?;
         let none = || golden.iter().map(|row| vec![0.0; row.len()]).collect();
-        found.extend(output.d_entropies.unwrap_or_else(none).into_iter().flatten());
+        found.extend(
+            output
+                .d_entropies
+                .unwrap_or_else(none)
+                .into_iter()
+                .flatten(),
+        );
         expected.extend(golden.into_iter().flatten());
     }
     report.check(line, relative(&found, &expected), TOLERANCE);

@@ -18,6 +18,7 @@ use crate::{Error, Result};
 pub enum CreditConfig {
     /// The whole reward to every sampled token, as published.
     #[default]
+    #[serde(deserialize_with = "crate::config::no_other_keys")]
     Sequence,
     /// A token's own value of each of the terms to that token alone, the rest of the reward to every token.
     /// The same as `to_go` with `gamma` 0.
@@ -85,7 +86,8 @@ impl CreditConfig {
         };
         if terms.is_empty() {
             return Err(refuse(
-                "the reward has no term that is a mean or a sum over the explanation's tokens".to_owned(),
+                "the reward has no term that is a mean or a sum over the explanation's tokens"
+                    .to_owned(),
             ));
         }
         for (i, term) in terms.iter().enumerate() {

@@ -80,7 +80,21 @@ mod tests {
     fn options_that_mean_nothing_are_refused() {
         let sound = DynamicSampling::default();
         sound.validate().unwrap();
-        assert!(DynamicSampling { max_rounds: 0, ..sound }.validate().is_err());
-        assert!(DynamicSampling { tolerance: -1.0, ..sound }.validate().is_err());
+        assert!(
+            DynamicSampling {
+                max_rounds: 0,
+                ..sound
+            }
+            .validate()
+            .is_err()
+        );
+        assert!(
+            DynamicSampling {
+                tolerance: -1.0,
+                ..sound
+            }
+            .validate()
+            .is_err()
+        );
     }
 }

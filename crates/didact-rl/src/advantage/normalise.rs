@@ -74,7 +74,13 @@ pub(super) fn centre(values: &[f64], baseline: Baseline) -> Vec<f64> {
         Baseline::LeaveOneOut => {
             let (sum, others) = (values.iter().sum::<f64>(), values.len() - 1);
             let of_others = |value: f64| (sum - value) / others as f64;
-            let centred = |&value: &f64| if others == 0 { 0.0 } else { value - of_others(value) };
+            let centred = |&value: &f64| {
+                if others == 0 {
+                    0.0
+                } else {
+                    value - of_others(value)
+                }
+            };
             values.iter().map(centred).collect()
         }
         Baseline::None => values.to_vec(),

@@ -187,14 +187,21 @@ fn whitening_centres_and_scales_the_step() {
     let close = |found: Vec<f64>, expected: [f64; 4], spread: f64| {
         for (found, expected) in found.iter().zip(expected) {
             let expected = expected / (spread.sqrt() + EPSILON);
-            assert!((found - expected).abs() < 1e-12, "{found} is not {expected}");
+            assert!(
+                (found - expected).abs() < 1e-12,
+                "{found} is not {expected}"
+            );
         }
     };
     // REINFORCE++: the step's mean 2 and variance 10/3. With a baseline: −1, 1, −2, 2, whose mean is 0.
     close(found(Baseline::None), [-1.0, 1.0, -2.0, 2.0], 10.0 / 3.0);
     close(found(Baseline::Group), [-1.0, 1.0, -2.0, 2.0], 10.0 / 3.0);
     // Left out: −2, 2, −4, 4.
-    close(found(Baseline::LeaveOneOut), [-2.0, 2.0, -4.0, 4.0], 40.0 / 3.0);
+    close(
+        found(Baseline::LeaveOneOut),
+        [-2.0, 2.0, -4.0, 4.0],
+        40.0 / 3.0,
+    );
 }
 
 #[test]

@@ -14,7 +14,12 @@ struct Step {
 
 const STEP: Step = Step {
     log_probs: [&[-1.0, -0.5, -2.0], &[-0.3, -0.9], &[-1.5], &[-0.2, -0.4]],
-    old: [&[-1.4, -0.45, -1.6], &[-0.6, -0.89], &[-1.45], &[-0.25, -0.1]],
+    old: [
+        &[-1.4, -0.45, -1.6],
+        &[-0.6, -0.89],
+        &[-1.45],
+        &[-0.25, -0.1],
+    ],
     reference: [&[-1.1, -0.5, -1.0], &[-0.4, -1.2], &[-1.5], &[-0.3, -0.3]],
     rewards: [1.0, -1.0, 0.5, 2.5],
 };
@@ -36,7 +41,11 @@ fn found(algorithm: Algorithm) -> f64 {
                 .with_advantage(advantages[i])
         })
         .collect();
-    let loss = algorithm.loss.with_completion_limit(LIMIT).resolve().unwrap();
+    let loss = algorithm
+        .loss
+        .with_completion_limit(LIMIT)
+        .resolve()
+        .unwrap();
     let output = loss.evaluate(&sequences, Normalisers::of(&sequences));
     output.unwrap().value
 }
@@ -84,7 +93,10 @@ fn k2(s: usize, t: usize) -> f64 {
 }
 
 fn assert_close(name: &str, found: f64, expected: f64) {
-    assert!((found - expected).abs() < 1e-12, "{name}: {found} is not {expected}");
+    assert!(
+        (found - expected).abs() < 1e-12,
+        "{name}: {found} is not {expected}"
+    );
 }
 
 #[test]
@@ -104,16 +116,25 @@ fn each_preset_is_the_formula_of_its_documentation() {
         ("grpo", sum(mean, |s, t| clipped(s, t) + 0.04 * k3(s, t))),
         (
             "dr_grpo",
-            sum(|_| 1.0 / (sequences * LIMIT as f64), |s, t| {
-                clip(token_ratio(s, t), GROUP[s], 0.2, 0.2)
-            }),
+            sum(
+                |_| 1.0 / (sequences * LIMIT as f64),
+                |s, t| clip(token_ratio(s, t), GROUP[s], 0.2, 0.2),
+            ),
         ),
-        ("dapo", sum(per_token, |s, t| clip(token_ratio(s, t), a[s], 0.2, 0.28))),
+        (
+            "dapo",
+            sum(per_token, |s, t| clip(token_ratio(s, t), a[s], 0.2, 0.28)),
+        ),
         ("bnpo", sum(per_token, clipped)),
-        ("gspo", sum(mean, |s, _| clip(sequence_ratio(s), a[s], 3e-4, 4e-4))),
+        (
+            "gspo",
+            sum(mean, |s, _| clip(sequence_ratio(s), a[s], 3e-4, 4e-4)),
+        ),
         (
             "cispo",
-            sum(per_token, |s, t| -token_ratio(s, t).min(5.0) * a[s] * STEP.log_probs[s][t]),
+            sum(per_token, |s, t| {
+                -token_ratio(s, t).min(5.0) * a[s] * STEP.log_probs[s][t]
+            }),
         ),
         (
             "sapo",
@@ -131,9 +152,21 @@ fn each_preset_is_the_formula_of_its_documentation() {
                 -w.powf(k) * (lambda * (1.0 - w)).exp() * a[s] * STEP.log_probs[s][t]
             }),
         ),
-        ("luspo", sum(|_| 1.0 / sequences, |s, _| clip(sequence_ratio(s), a[s], 2e-3, 2.5e-3))),
+        (
+            "luspo",
+            sum(
+                |_| 1.0 / sequences,
+                |s, _| clip(sequence_ratio(s), a[s], 2e-3, 2.5e-3),
+            ),
+        ),
         // The other sample of a group of two: twice the distance from the mean.
-        ("rloo", sum(|_| 1.0 / sequences, |s, t| -2.0 * GROUP[s] + 0.05 * k2(s, t))),
+        (
+            "rloo",
+            sum(
+                |_| 1.0 / sequences,
+                |s, t| -2.0 * GROUP[s] + 0.05 * k2(s, t),
+            ),
+        ),
         (
             "reinforce_plus_plus",
             sum(per_token, |s, t| {
@@ -162,7 +195,9 @@ fn presets_survive_serde_and_differ() {
         let read: Algorithm = serde_json::from_str(&text).unwrap();
         assert_eq!(read, preset(), "{name}");
         preset().advantage.validate().unwrap();
-        let others = Algorithm::ALL.iter().filter(|(_, other)| other() == preset());
+        let others = Algorithm::ALL
+            .iter()
+            .filter(|(_, other)| other() == preset());
         assert_eq!(others.count(), 1, "{name}");
     }
     assert!(dapo().mask_truncated && dapo().dynamic_sampling.is_some());

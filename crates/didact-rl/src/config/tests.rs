@@ -21,7 +21,9 @@ fn every_bad_value_is_refused_by_its_key() {
         ("loss.beta", |c| c.loss.beta = -0.1),
         ("loss.ratio", |c| c.loss.ratio = RatioLevel::Sequence),
         ("advantage.scale", |c| c.advantage.baseline = Baseline::None),
-        ("advantage.refused_margin", |c| c.advantage.refused_margin = 0.0),
+        ("advantage.refused_margin", |c| {
+            c.advantage.refused_margin = 0.0
+        }),
         ("credit.gamma", |c| {
             c.credit = CreditConfig::ToGo {
                 gamma: -0.5,
@@ -89,14 +91,25 @@ fn every_algorithm_resolves_within_a_teachers_configuration() {
         let resolved = config.resolve(64, &[2], "</e>").unwrap();
         if name == "dr_grpo" {
             let limit = Aggregation::Constant { tokens: 16 };
-            assert_eq!(resolved.loss.aggregation(), limit, "the limit of a completion");
+            assert_eq!(
+                resolved.loss.aggregation(),
+                limit,
+                "the limit of a completion"
+            );
         }
         let text = serde_json::to_string(&config).unwrap();
-        assert_eq!(serde_json::from_str::<TeacherConfig>(&text).unwrap(), config, "{name}");
+        assert_eq!(
+            serde_json::from_str::<TeacherConfig>(&text).unwrap(),
+            config,
+            "{name}"
+        );
     }
     let trl = TeacherConfig::trl_1_16();
     trl.resolve(1024, &[2], "</e>").unwrap();
-    assert_eq!((trl.group_size, trl.loss.beta, trl.temperature), (8, 0.0, 1.0));
+    assert_eq!(
+        (trl.group_size, trl.loss.beta, trl.temperature),
+        (8, 0.0, 1.0)
+    );
     assert_eq!(
         TeacherConfig::published().with_algorithm(crate::algorithm::published_rlt()),
         TeacherConfig::published()

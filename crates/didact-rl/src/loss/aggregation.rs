@@ -13,12 +13,16 @@ use crate::{Error, Result};
 pub enum AggregationConfig {
     /// [`Aggregation::SequenceMean`].
     #[default]
+    #[serde(deserialize_with = "crate::config::no_other_keys")]
     SequenceMean,
     /// [`Aggregation::TokenMean`].
+    #[serde(deserialize_with = "crate::config::no_other_keys")]
     TokenMean,
     /// [`Aggregation::MicroBatchTokenMean`].
+    #[serde(deserialize_with = "crate::config::no_other_keys")]
     MicroBatchTokenMean,
     /// [`Aggregation::SequenceSum`].
+    #[serde(deserialize_with = "crate::config::no_other_keys")]
     SequenceSum,
     /// [`Aggregation::Constant`].
     Constant {

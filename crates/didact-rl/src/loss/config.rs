@@ -114,9 +114,8 @@ impl PolicyGradientConfig {
 
     /// Refuses parts that mean nothing beside each other.
     fn check_together(&self) -> Result<()> {
-        let refuse = |key: &str, refused: bool, problem: &str| {
-            check(key, !refused, || problem.to_owned())
-        };
+        let refuse =
+            |key: &str, refused: bool, problem: &str| check(key, !refused, || problem.to_owned());
         refuse(
             "loss.unbiased_kl",
             self.unbiased_kl && self.beta == 0.0,
@@ -142,7 +141,10 @@ impl PolicyGradientConfig {
         )?;
         refuse(
             "loss.correction.level",
-            vespo && self.correction.is_some_and(|c| c.level == CorrectionLevel::Sequence),
+            vespo
+                && self
+                    .correction
+                    .is_some_and(|c| c.level == CorrectionLevel::Sequence),
             "vespo makes the weights of the tokens part of its own sequence weight; take `token`",
         )?;
         refuse(

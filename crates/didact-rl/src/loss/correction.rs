@@ -4,8 +4,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::check;
 use crate::Result;
+use crate::config::check;
 
 /// What a weight is of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -66,16 +66,23 @@ impl Default for Correction {
 
 impl Correction {
     pub(super) fn validate(&self) -> Result<()> {
-        check("loss.correction.min", self.min >= 0.0 && self.min.is_finite(), || {
-            format!("{} is not a number of 0 or above", self.min)
-        })?;
+        check(
+            "loss.correction.min",
+            self.min >= 0.0 && self.min.is_finite(),
+            || format!("{} is not a number of 0 or above", self.min),
+        )?;
         check("loss.correction.max", self.max > self.min, || {
             format!("{} is not above min, {}", self.max, self.min)
         })?;
         let bounded = self.min > 0.0 || self.max.is_finite();
-        check("loss.correction.bounds", bounded || self.bounds == Bounds::Truncate, || {
-            "`mask` masks nothing without a bound; set min or max, or take `truncate`".to_owned()
-        })
+        check(
+            "loss.correction.bounds",
+            bounded || self.bounds == Bounds::Truncate,
+            || {
+                "`mask` masks nothing without a bound; set min or max, or take `truncate`"
+                    .to_owned()
+            },
+        )
     }
 
     /// The weight of every token of a sequence; 1 where the mask is false.
@@ -83,7 +90,13 @@ impl Correction {
         let difference = |t: usize| if mask[t] { old[t] - sampling[t] } else { 0.0 };
         match self.level {
             CorrectionLevel::Token => (0..mask.len())
-                .map(|t| if mask[t] { self.bound(difference(t).exp()) } else { 1.0 })
+                .map(|t| {
+                    if mask[t] {
+                        self.bound(difference(t).exp())
+                    } else {
+                        1.0
+                    }
+                })
                 .collect(),
             CorrectionLevel::Sequence => {
                 let sum: f64 = (0..mask.len()).map(difference).sum();
@@ -110,7 +123,12 @@ mod tests {
         let (old, sampling) = ([-1.0, -2.0, -9.0, -1.0], [-1.5, -1.0, 0.0, -3.0]);
         let mask = [true, true, false, true];
         let found = |level, bounds| {
-            let correction = Correction { level, bounds, min: 0.5, max: 3.0 };
+            let correction = Correction {
+                level,
+                bounds,
+                min: 0.5,
+                max: 3.0,
+            };
             correction.weights(&old, &sampling, &mask)
         };
         let half = 0.5_f64.exp();
@@ -131,7 +149,19 @@ mod tests {
         };
         refused(Correction { min: -1.0, ..sound }, "loss.correction.min");
         refused(Correction { min: 3.0, ..sound }, "loss.correction.max");
-        refused(Correction { max: f64::NAN, ..sound }, "loss.correction.max");
-        refused(Correction { max: f64::INFINITY, ..sound }, "loss.correction.bounds");
+        refused(
+            Correction {
+                max: f64::NAN,
+                ..sound
+            },
+            "loss.correction.max",
+        );
+        refused(
+            Correction {
+                max: f64::INFINITY,
+                ..sound
+            },
+            "loss.correction.bounds",
+        );
     }
 }

@@ -59,7 +59,11 @@ mod tests {
         let found = cut(0.2, &[3.0, 0.0, 4.0, 1.0, 2.0]);
         assert!((found.threshold - 3.2).abs() < 1e-12 && found.tokens == 1);
         assert!(found.keeps(4.0) && !found.keeps(3.0));
-        assert_eq!(cut(0.0, &[1.0, 2.0]).tokens, 1, "the highest is always kept");
+        assert_eq!(
+            cut(0.0, &[1.0, 2.0]).tokens,
+            1,
+            "the highest is always kept"
+        );
         assert_eq!(cut(1.0, &[1.0, 2.0]).tokens, 2);
         assert_eq!(cut(0.5, &[0.3; 7]).tokens, 7, "equals stay together");
         assert_eq!(cut(0.5, &[]).tokens, 0);

@@ -22,7 +22,13 @@ impl OffPolicyMask {
     /// Whether tokens with a negative advantage are dropped.
     pub(super) fn drops(self, log_probs: &[f64], sampling: &[f64], mask: &[bool]) -> bool {
         let tokens = mask.iter().filter(|&&counts| counts).count().max(1) as f64;
-        let distance = |t: usize| if mask[t] { sampling[t] - log_probs[t] } else { 0.0 };
+        let distance = |t: usize| {
+            if mask[t] {
+                sampling[t] - log_probs[t]
+            } else {
+                0.0
+            }
+        };
         let sum: f64 = (0..mask.len()).map(distance).sum();
         sum / tokens > self.threshold
     }
@@ -38,8 +44,14 @@ mod tests {
         let sampling = [-1.0, -1.0, 0.0];
         let counts = [true, true, false];
         assert!(mask.drops(&[-1.0, -2.2, -99.0], &sampling, &counts));
-        assert!(!mask.drops(&[-1.0, -2.0, -99.0], &sampling, &counts), "0.5 is kept");
-        assert!(!mask.drops(&[-0.1, -0.1, 0.0], &sampling, &counts), "nearer than before");
+        assert!(
+            !mask.drops(&[-1.0, -2.0, -99.0], &sampling, &counts),
+            "0.5 is kept"
+        );
+        assert!(
+            !mask.drops(&[-0.1, -0.1, 0.0], &sampling, &counts),
+            "nearer than before"
+        );
         assert!(!mask.drops(&[0.0; 3], &sampling, &[false; 3]));
     }
 }

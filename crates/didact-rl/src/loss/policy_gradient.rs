@@ -5,12 +5,12 @@
 use didact_core::{Error, NamedValue, Result};
 use serde::Serialize;
 
+use super::ratio::Ratios;
 use super::surrogate::{SurrogateInput, vespo_log_weight};
 use super::{
     Aggregation, Correction, KlEstimator, Loss, LossNeeds, LossOutput, LossSequence, Normalisers,
     OffPolicyMask, RatioLevel, Surrogate,
 };
-use super::ratio::Ratios;
 
 /// One loss for the whole family of group-relative and REINFORCE-like algorithms.
 ///
@@ -205,7 +205,10 @@ impl PolicyGradientLoss {
         let (fixed, correction) = match self.surrogate {
             Surrogate::Cispo { .. } => {
                 let ratios = Ratios::new(self.ratio, &differences(), mask);
-                ((0..mask.len()).map(|t| ratios.of_token(t)).collect(), correction)
+                (
+                    (0..mask.len()).map(|t| ratios.of_token(t)).collect(),
+                    correction,
+                )
             }
             // Its correction is part of its own weight.
             Surrogate::Vespo { .. } => {
@@ -257,8 +260,15 @@ impl PolicyGradientLoss {
                 (Some(cut), Some(entropies)) if self.cuts_entropy() => cut.keeps(entropies[t]),
                 _ => true,
             };
-            let correction = factors.correction.as_ref().map_or(1.0, |weights| weights[t]);
-            let factor = if off_policy || !in_cut { 0.0 } else { correction };
+            let correction = factors
+                .correction
+                .as_ref()
+                .map_or(1.0, |weights| weights[t]);
+            let factor = if off_policy || !in_cut {
+                0.0
+            } else {
+                correction
+            };
             let mut value = 0.0;
             // A dropped token may hold a ratio beyond all bounds: 0 times infinity is not 0.
             if factor != 0.0 {
@@ -348,7 +358,10 @@ impl PolicyGradientLoss {
         let mut log = |name: &'static str, value: f64| metrics.push(NamedValue::new(name, value));
         if !sequences.is_empty() && sequences.iter().all(|s| s.reference_log_probs.is_some()) {
             log("loss/kl", per_token * tally.kl);
-            log("loss/kl_sequence_mean", per_sequence * tally.kl_sequence_mean);
+            log(
+                "loss/kl_sequence_mean",
+                per_sequence * tally.kl_sequence_mean,
+            );
         }
         let per_ratio = match self.ratio {
             RatioLevel::Token => per_token,

@@ -50,7 +50,10 @@ impl Ratios {
             }
             RatioLevel::Product => 1.0,
         };
-        let sum: f64 = counted.filter(|(_, counts)| **counts).map(|(l, _)| *l).sum();
+        let sum: f64 = counted
+            .filter(|(_, counts)| **counts)
+            .map(|(l, _)| *l)
+            .sum();
         let ratio = (share * sum).exp();
         Self {
             values: vec![ratio; mask.len()],
@@ -68,20 +71,31 @@ impl Ratios {
     }
 
     /// From derivatives with respect to each token's ratio to those with respect to its log-prob, in place.
+    ///
+    /// Where nothing depends on a ratio, it may be infinite: 0 stays 0.
     pub(super) fn chain(&self, derivatives: &mut [f64], mask: &[bool]) {
         match self.shared {
             None => {
                 for (derivative, ratio) in derivatives.iter_mut().zip(&self.values) {
-                    *derivative *= ratio;
+                    *derivative = times(*derivative, *ratio);
                 }
             }
             Some(of_log_prob) => {
-                let sum: f64 = derivatives.iter().sum();
+                let shared = times(derivatives.iter().sum(), of_log_prob);
                 for (derivative, &counts) in derivatives.iter_mut().zip(mask) {
-                    *derivative = if counts { sum * of_log_prob } else { 0.0 };
+                    *derivative = if counts { shared } else { 0.0 };
                 }
             }
         }
+    }
+}
+
+/// The product, in which 0 times infinity is 0.
+fn times(derivative: f64, ratio: f64) -> f64 {
+    if derivative == 0.0 {
+        0.0
+    } else {
+        derivative * ratio
     }
 }
 
@@ -94,7 +108,10 @@ mod tests {
         let mask = [true, false, true];
         let l = [0.1_f64, f64::NAN, 0.3];
         let of = |level| Ratios::new(level, &l, &mask);
-        assert_eq!(of(RatioLevel::Token).values, [0.1_f64.exp(), 1.0, 0.3_f64.exp()]);
+        assert_eq!(
+            of(RatioLevel::Token).values,
+            [0.1_f64.exp(), 1.0, 0.3_f64.exp()]
+        );
         let close = |found: f64, expected: f64| assert!((found - expected).abs() < 1e-15);
         close(of(RatioLevel::Sequence).of_token(0), 0.2_f64.exp());
         close(of(RatioLevel::Product).of_token(2), 0.4_f64.exp());

@@ -14,8 +14,8 @@ mod sapo;
 mod vespo;
 
 use self::clipped::Clipped;
-pub(super) use self::vespo::log_weight as vespo_log_weight;
 pub use self::vespo::VespoWeight;
+pub(super) use self::vespo::log_weight as vespo_log_weight;
 
 /// A [`Surrogate`] as a user writes it.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
@@ -23,6 +23,7 @@ pub use self::vespo::VespoWeight;
 pub enum SurrogateConfig {
     /// [`Surrogate::OnPolicy`].
     #[default]
+    #[serde(deserialize_with = "crate::config::no_other_keys")]
     OnPolicy,
     /// [`Surrogate::Clipped`].
     Clipped {

@@ -50,8 +50,14 @@ fn policy_gradients() -> Vec<PolicyGradientLoss> {
     };
     let mut configs = vec![
         published,
-        PolicyGradientConfig { beta: 0.0, ..published },
-        PolicyGradientConfig { unbiased_kl: true, ..published },
+        PolicyGradientConfig {
+            beta: 0.0,
+            ..published
+        },
+        PolicyGradientConfig {
+            unbiased_kl: true,
+            ..published
+        },
         clipped(),
         with_surrogate(two_sided),
         with_surrogate(SurrogateConfig::Cispo { cap: 1.1 }),
@@ -78,7 +84,10 @@ fn policy_gradients() -> Vec<PolicyGradientLoss> {
             off_policy_threshold: Some(0.1),
             ..clipped()
         },
-        PolicyGradientConfig { entropy_bonus: 0.7, ..published },
+        PolicyGradientConfig {
+            entropy_bonus: 0.7,
+            ..published
+        },
         PolicyGradientConfig {
             entropy_bonus: 0.7,
             top_entropy: 0.4,
@@ -113,7 +122,11 @@ fn policy_gradients() -> Vec<PolicyGradientLoss> {
 /// Every loss whose micro-batches add up.
 fn losses() -> Vec<Box<dyn Loss>> {
     let mut losses: Vec<Box<dyn Loss>> = vec![Box::new(SftLoss)];
-    losses.extend(policy_gradients().into_iter().map(|l| Box::new(l) as Box<dyn Loss>));
+    losses.extend(
+        policy_gradients()
+            .into_iter()
+            .map(|l| Box::new(l) as Box<dyn Loss>),
+    );
     losses
 }
 
@@ -142,7 +155,9 @@ fn step() -> Vec<LossSequence> {
             .with_advantage(advantage)
             .with_old(list(&|t| log_probs[t] - log_ratios[(t + i) % 6]))
             .with_reference(list(&|t| log_probs[t] + 0.2 * ((t + i) % 5) as f64 - 0.37))
-            .with_sampling(list(&|t| log_probs[t] + 0.31 * ((t * 3 + i) % 4) as f64 - 0.3))
+            .with_sampling(list(&|t| {
+                log_probs[t] + 0.31 * ((t * 3 + i) % 4) as f64 - 0.3
+            }))
             .with_entropies(list(&|t| 0.1 + 0.23 * ((t * 5 + i) % 11) as f64));
         step.push(sequence);
     }
@@ -194,7 +209,10 @@ fn a_supervised_token_weighs_the_same_everywhere() {
 fn what_a_micro_batch_is_matters_to_its_own_token_mean_alone() {
     let step = step();
     let of = |aggregation| {
-        let config = PolicyGradientConfig { aggregation, ..clipped() };
+        let config = PolicyGradientConfig {
+            aggregation,
+            ..clipped()
+        };
         resolved(config)
     };
     let bnpo = of(AggregationConfig::MicroBatchTokenMean);
@@ -228,7 +246,11 @@ fn dropped_tokens_may_hold_anything_and_keep_their_kl() {
     };
     let output = evaluate(&resolved(config), &[sequence]);
     let k3 = (-0.5_f64).exp() - 0.5;
-    assert!((output.value - 0.04 * k3 / 2.0).abs() < 1e-15, "{}", output.value);
+    assert!(
+        (output.value - 0.04 * k3 / 2.0).abs() < 1e-15,
+        "{}",
+        output.value
+    );
     assert_eq!(output.metric("loss/off_policy_dropped"), Some(1.0));
 }
 
@@ -253,10 +275,21 @@ fn the_entropy_bonus_is_the_mean_over_the_tokens_that_are_kept() {
     assert_eq!(all.d_entropies.unwrap()[1], [-0.1, -0.1]);
     // The threshold is 2.4: tokens with 3 and 4 stay, and the policy term is still a mean over all five.
     let top = evaluate(&resolved(config(0.4)), &step);
-    assert!((top.value - (-2.0 / 5.0 - 0.5 * 3.5)).abs() < 1e-12, "{}", top.value);
-    assert_eq!(top.d_entropies.unwrap(), [vec![-0.25, 0.0, 0.0], vec![-0.25, 0.0]]);
+    assert!(
+        (top.value - (-2.0 / 5.0 - 0.5 * 3.5)).abs() < 1e-12,
+        "{}",
+        top.value
+    );
+    assert_eq!(
+        top.d_entropies.unwrap(),
+        [vec![-0.25, 0.0, 0.0], vec![-0.25, 0.0]]
+    );
     assert_eq!(top.d_log_probs, [vec![-0.2, 0.0, 0.0], vec![-0.2, 0.0]]);
-    assert!(top.metrics.iter().any(|m| m.name == "loss/entropy_kept" && m.value == 0.4));
+    assert!(
+        top.metrics
+            .iter()
+            .any(|m| m.name == "loss/entropy_kept" && m.value == 0.4)
+    );
 }
 
 #[test]
@@ -284,7 +317,11 @@ fn sequences() -> impl Strategy<Value = Vec<LossSequence>> {
         (-5.0f64..0.0, difference(), difference(), difference()),
         (0.0f64..3.0, any::<bool>(), -2.0f64..2.0),
     );
-    let sequence = (prop::collection::vec(token, 1..7), -2.0f64..2.0, any::<bool>());
+    let sequence = (
+        prop::collection::vec(token, 1..7),
+        -2.0f64..2.0,
+        any::<bool>(),
+    );
     prop::collection::vec(sequence, 1..6).prop_map(|step| {
         let make = |(i, (tokens, advantage, by_token)): (usize, (Vec<_>, f64, bool))| {
             let list = |f: &dyn Fn(&((f64, f64, f64, f64), (f64, bool, f64))) -> f64| {

@@ -51,7 +51,11 @@ fn tokens_are_credited_with_their_own_share_of_the_kl() {
         for row in rows {
             let record = &found[row];
             let advantage = record.advantage.unwrap();
-            assert_eq!(Some(advantage), plain[row].advantage, "the samples' own are as before");
+            assert_eq!(
+                Some(advantage),
+                plain[row].advantage,
+                "the samples' own are as before"
+            );
             assert!(plain[row].token_advantages.is_none());
             let of_tokens = record.token_advantages.as_ref().unwrap();
             assert_eq!(of_tokens.len(), record.ids.len());
@@ -59,9 +63,15 @@ fn tokens_are_credited_with_their_own_share_of_the_kl() {
             let log_probs = |i: usize| record.scores[i].log_probs.as_ref().unwrap().values();
             let thought = record.teacher_thought.unwrap();
             let [teacher, student] = [1, 2].map(log_probs);
-            let x: Vec<f64> =
-                teacher.iter().zip(student).map(|(p, q)| f64::from(*p) - f64::from(*q)).collect();
-            assert_eq!((x.len(), thought.start), (thought.len(), record.prompt_tokens));
+            let x: Vec<f64> = teacher
+                .iter()
+                .zip(student)
+                .map(|(p, q)| f64::from(*p) - f64::from(*q))
+                .collect();
+            assert_eq!(
+                (x.len(), thought.start),
+                (thought.len(), record.prompt_tokens)
+            );
             let mean_x = x.iter().sum::<f64>() / x.len() as f64;
             for (t, x) in x.iter().enumerate() {
                 let expected = advantage - 3.0 * (x - mean_x) / (deviation + 1e-4);
@@ -75,10 +85,16 @@ fn tokens_are_credited_with_their_own_share_of_the_kl() {
 fn what_is_to_go_begins_with_the_whole_and_ends_with_the_rest() {
     let (found, _) = records(&to_go(1.0), task());
     for record in &found {
-        let (advantage, of_tokens) = (record.advantage.unwrap(), record.token_advantages.as_ref().unwrap());
+        let (advantage, of_tokens) = (
+            record.advantage.unwrap(),
+            record.token_advantages.as_ref().unwrap(),
+        );
         assert!((of_tokens[0] - advantage).abs() < 1e-9);
         let text = serde_json::to_string(record).unwrap();
-        assert_eq!(&serde_json::from_str::<RolloutRecord>(&text).unwrap(), record);
+        assert_eq!(
+            &serde_json::from_str::<RolloutRecord>(&text).unwrap(),
+            record
+        );
     }
 }
 
@@ -97,7 +113,10 @@ fn a_term_that_the_reward_cannot_say_by_token_is_refused_before_the_first_step()
     let problems = super::problems(2, 0);
     let error = crate::TeacherTrainer::new(models, task(), &problems, &[], &unknown).unwrap_err();
     let error = error.to_string();
-    assert!(error.contains("credit.terms") && error.contains("kl"), "{error}");
+    assert!(
+        error.contains("credit.terms") && error.contains("kl"),
+        "{error}"
+    );
     let named = trainer(task(), &to_go(0.5));
     assert_eq!(named.config().credit.terms(), ["kl"]);
 }
@@ -165,13 +184,18 @@ fn flat_groups_are_replaced_within_the_rounds() {
     };
     let heard = Arc::new(AtomicUsize::new(0));
     let mut samples = Samples::default();
-    let mut trainer = trainer(flat_at_first(3), &dynamic(5)).with_curriculum(Box::new(Same(heard.clone())));
+    let mut trainer =
+        trainer(flat_at_first(3), &dynamic(5)).with_curriculum(Box::new(Same(heard.clone())));
     let metrics = trainer.step(&mut samples).unwrap();
     // Two flat groups, then one flat and one that differs, then one more.
     assert_eq!(metrics.get("dynamic_sampling/rounds"), Some(3.0));
     assert_eq!(metrics.get("dynamic_sampling/dropped"), Some(3.0));
     assert_eq!(metrics.get("frac_reward_zero_std"), Some(3.0 / 5.0));
-    assert_eq!(heard.load(Ordering::Relaxed), 5, "the curriculum hears of dropped groups too");
+    assert_eq!(
+        heard.load(Ordering::Relaxed),
+        5,
+        "the curriculum hears of dropped groups too"
+    );
     let records = &samples.0[0].2;
     assert_eq!(records.len(), 5 * 3);
     assert!(records[..6].iter().all(|r| r.advantage.is_some()));
@@ -184,7 +208,10 @@ fn flat_groups_are_replaced_within_the_rounds() {
     let all_flat = |max_rounds| {
         let mut trainer = super::teacher::trainer(flat_at_first(usize::MAX), &dynamic(max_rounds));
         let metrics = trainer.step(&mut ()).unwrap();
-        (metrics.get("dynamic_sampling/rounds"), metrics.get("dynamic_sampling/dropped"))
+        (
+            metrics.get("dynamic_sampling/rounds"),
+            metrics.get("dynamic_sampling/dropped"),
+        )
     };
     assert_eq!(all_flat(1), (Some(1.0), Some(2.0)));
     assert_eq!(all_flat(4), (Some(4.0), Some(8.0)));
@@ -200,7 +227,10 @@ fn truncated_completions_are_left_out_of_the_loss() {
     let mut trainer = trainer(task(), &masked);
     let outcome = trainer.step(&mut ());
     if let Err(error) = outcome {
-        assert!(error.to_string().contains("max_completion_tokens"), "{error}");
+        assert!(
+            error.to_string().contains("max_completion_tokens"),
+            "{error}"
+        );
     }
     let ends = TeacherConfig {
         max_completion_tokens: 40,
@@ -214,9 +244,21 @@ fn truncated_completions_are_left_out_of_the_loss() {
     let truncated = |r: &&RolloutRecord| r.stop.is_truncated();
     let records = &samples.0[0].2;
     let count = records.iter().filter(truncated).count();
-    assert!(count > 0 && count < records.len(), "{count} of {}", records.len());
-    assert!(records.iter().all(|r| r.advantage.is_some() != r.stop.is_truncated()));
-    let tokens: usize = records.iter().filter(|r| !truncated(r)).map(|r| r.ids.len()).sum();
+    assert!(
+        count > 0 && count < records.len(),
+        "{count} of {}",
+        records.len()
+    );
+    assert!(
+        records
+            .iter()
+            .all(|r| r.advantage.is_some() != r.stop.is_truncated())
+    );
+    let tokens: usize = records
+        .iter()
+        .filter(|r| !truncated(r))
+        .map(|r| r.ids.len())
+        .sum();
     assert_eq!(metrics.get("tokens"), Some(tokens as f64));
 }
 

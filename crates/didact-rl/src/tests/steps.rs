@@ -92,7 +92,11 @@ fn worst(a: &Gradients, b: &Gradients) -> f64 {
 fn micro_batches_add_up_to_the_whole_batch() {
     let all = sequences();
     let entropic = entropic(0.3);
-    for loss in [&SftLoss as &dyn Loss, &PolicyGradientLoss::published(), &entropic] {
+    for loss in [
+        &SftLoss as &dyn Loss,
+        &PolicyGradientLoss::published(),
+        &entropic,
+    ] {
         let (whole, one) = gradients(&all, loss, 1 << 20);
         assert_eq!(one, 1);
         assert_eq!(whole.len(), 2 * 9 + 2, "every tensor has a gradient");
@@ -220,19 +224,23 @@ fn an_entropy_bonus_raises_the_entropy() {
     let mut entropies = Vec::new();
     for _ in 0..4 {
         let report = trainer.step(&refs, &loss, 1e-3).unwrap();
-        assert!((report.loss + report.entropy).abs() < 1e-6, "the bonus is all there is");
+        assert!(
+            (report.loss + report.entropy).abs() < 1e-6,
+            "the bonus is all there is"
+        );
         entropies.push(report.entropy);
     }
-    assert!(entropies.windows(2).all(|pair| pair[1] > pair[0]), "{entropies:?}");
+    assert!(
+        entropies.windows(2).all(|pair| pair[1] > pair[0]),
+        "{entropies:?}"
+    );
 }
 
 #[test]
 fn what_cannot_be_trained_is_refused_by_name_and_changes_nothing() {
     let spoil: [(&str, fn(&mut TrainingSequence)); 6] = [
         ("cannot be trained", |s| s.trained = Span::new(0, 3)),
-        ("3 advantages for 7", |s| {
-            s.advantage = vec![0.0; 3].into()
-        }),
+        ("3 advantages for 7", |s| s.advantage = vec![0.0; 3].into()),
         ("cannot be trained", |s| s.trained.end += 1),
         ("vocabulary", |s| s.continuation[0] = 9999),
         ("reference log-probs", |s| {

@@ -32,7 +32,10 @@ fn tokens(advantage: &Advantage) -> &[f64] {
 fn assert_close(found: &[f64], expected: &[f64]) {
     assert_eq!(found.len(), expected.len());
     for (found, expected) in found.iter().zip(expected) {
-        assert!((found - expected).abs() < 1e-12, "{found} is not {expected}");
+        assert!(
+            (found - expected).abs() < 1e-12,
+            "{found} is not {expected}"
+        );
     }
 }
 
@@ -46,7 +49,10 @@ fn hand(gamma: f64) -> (f64, Vec<Vec<f64>>) {
     let rewards = [vec![Some(1.0), Some(-1.0)]];
     let found = token_advantages(&rewards, &[group], gamma, &AdvantageConfig::default()).unwrap();
     let divisor = 2.0_f64.sqrt() + super::super::EPSILON;
-    (divisor, found[0].iter().map(|a| tokens(a).to_vec()).collect())
+    (
+        divisor,
+        found[0].iter().map(|a| tokens(a).to_vec()).collect(),
+    )
 }
 
 #[test]
@@ -59,7 +65,12 @@ fn a_token_of_its_own_by_hand() {
     );
     assert_close(
         &found[1],
-        &[(-1.0 - 1.5) / d, (-1.0 + 3.0) / d, (-1.0 - 1.5) / d, (-1.0 + 0.75) / d],
+        &[
+            (-1.0 - 1.5) / d,
+            (-1.0 + 3.0) / d,
+            (-1.0 - 1.5) / d,
+            (-1.0 + 0.75) / d,
+        ],
     );
 }
 
@@ -68,11 +79,19 @@ fn rewards_to_go_by_hand() {
     // γ = ½: h is 3/2 and 7/4; G and H from the back.
     let (d, found) = hand(0.5);
     let first = |g: f64, h: f64| (1.0 - 0.75 - 3.0 / 1.5 * (g - 0.75 * h)) / d;
-    assert_close(&found[0], &[first(0.6, 1.5), first(0.8, 1.0), first(0.0, 0.0)]);
+    assert_close(
+        &found[0],
+        &[first(0.6, 1.5), first(0.8, 1.0), first(0.0, 0.0)],
+    );
     let second = |g: f64, h: f64| (-1.0 + 0.75 - 3.0 / 1.75 * (g - 0.75 * h)) / d;
     assert_close(
         &found[1],
-        &[second(1.875, 1.75), second(0.75, 1.5), second(1.5, 1.0), second(0.0, 0.0)],
+        &[
+            second(1.875, 1.75),
+            second(0.75, 1.5),
+            second(1.5, 1.0),
+            second(0.0, 0.0),
+        ],
     );
     // γ = 1: the first token answers for everything, so that its advantage is the sequence's.
     let (d, found) = hand(1.0);
@@ -82,7 +101,10 @@ fn rewards_to_go_by_hand() {
 
 #[test]
 fn a_sum_is_not_divided_by_its_length() {
-    let group = vec![sample(2, 0.0, -1.0, &[0.5, 1.5]), sample(1, 0.0, -1.0, &[3.0])];
+    let group = vec![
+        sample(2, 0.0, -1.0, &[0.5, 1.5]),
+        sample(1, 0.0, -1.0, &[3.0]),
+    ];
     let rewards = [vec![Some(-2.0), Some(-3.0)]];
     let none = config(Baseline::Group, AdvantageScale::None);
     // Sums 2 and 3, Y = 2.5; means 1 and 3, X = 2; advantages ½ and −½ are all of this term.
@@ -97,7 +119,10 @@ fn a_sum_is_not_divided_by_its_length() {
 fn refused_samples_and_groups_without_a_difference_keep_the_sequences_credit() {
     let samples = vec![
         vec![sample(2, -3.0, 0.0, &[1.0, 2.0]), None],
-        vec![sample(2, -3.0, 0.0, &[1.0, 2.0]), sample(1, -3.0, 0.0, &[0.5])],
+        vec![
+            sample(2, -3.0, 0.0, &[1.0, 2.0]),
+            sample(1, -3.0, 0.0, &[0.5]),
+        ],
     ];
     let rewards = vec![vec![Some(1.0), None], vec![Some(2.0), Some(2.0 + 1e-9)]];
     let plain = advantages(&rewards, &AdvantageConfig::default()).unwrap();
@@ -119,12 +144,27 @@ fn terms_are_those_of_the_reward() {
     assert_eq!(named(token(&["kl"])).unwrap().terms(), &available[..1]);
     for refused in [token(&["entropy"]), token(&["kl", "kl"])] {
         let error = named(refused).unwrap_err().to_string();
-        assert!(error.contains("credit.terms") && error.contains("kl, length"), "{error}");
+        assert!(
+            error.contains("credit.terms") && error.contains("kl, length"),
+            "{error}"
+        );
     }
     assert!(token(&[]).with_terms_of(&[]).is_err());
-    assert_eq!(CreditConfig::Sequence.with_terms_of(&[]).unwrap(), CreditConfig::Sequence);
-    let beyond = CreditConfig::ToGo { gamma: 1.1, terms: Vec::new() };
-    assert!(beyond.validate().unwrap_err().to_string().contains("credit.gamma"));
+    assert_eq!(
+        CreditConfig::Sequence.with_terms_of(&[]).unwrap(),
+        CreditConfig::Sequence
+    );
+    let beyond = CreditConfig::ToGo {
+        gamma: 1.1,
+        terms: Vec::new(),
+    };
+    assert!(
+        beyond
+            .validate()
+            .unwrap_err()
+            .to_string()
+            .contains("credit.gamma")
+    );
     let text = r#"{"kind": "to_go", "gamma": 0.9}"#;
     let read: CreditConfig = serde_json::from_str(text).unwrap();
     assert_eq!(read.gamma(), Some(0.9));
@@ -139,20 +179,34 @@ fn samples_that_do_not_fit_are_refused() {
     let fine = || sample(2, -1.0, 0.0, &[0.0, 1.0]);
     assert!(!refused(vec![vec![fine(), fine()]]));
     assert!(refused(vec![vec![fine()]]));
-    assert!(refused(vec![vec![fine(), sample(1, -1.0, 0.0, &[0.0, 1.0])]]));
-    assert!(refused(vec![vec![fine(), sample(1, -1.0, 0.0, &[f64::NAN])]]));
+    assert!(refused(vec![vec![
+        fine(),
+        sample(1, -1.0, 0.0, &[0.0, 1.0])
+    ]]));
+    assert!(refused(vec![vec![
+        fine(),
+        sample(1, -1.0, 0.0, &[f64::NAN])
+    ]]));
 }
 
 /// A policy of two tokens, each drawn from two, all of whose gradients can be added up.
 #[test]
 fn what_is_to_go_has_the_expected_gradient_of_the_sequence() {
     let (p, q) = ([0.7_f64, 0.4], [0.5_f64, 0.8]);
-    let of = |probability: f64, token: usize| if token == 0 { probability } else { 1.0 - probability };
+    let of = |probability: f64, token: usize| {
+        if token == 0 {
+            probability
+        } else {
+            1.0 - probability
+        }
+    };
     let mut gradients = [[0.0; 2]; 3];
     for outcome in 0..4_usize {
         let drawn = [outcome & 1, outcome >> 1];
         let probability = of(p[0], drawn[0]) * of(p[1], drawn[1]);
-        let x: Vec<f64> = (0..2).map(|t| (of(p[t], drawn[t]) / of(q[t], drawn[t])).ln()).collect();
+        let x: Vec<f64> = (0..2)
+            .map(|t| (of(p[t], drawn[t]) / of(q[t], drawn[t])).ln())
+            .collect();
         let reward = -3.0 * (x[0] + x[1]) / 2.0;
         let plain = config(Baseline::None, AdvantageScale::None);
         for (credit, gamma) in [(0, 1.0), (1, 0.0)] {

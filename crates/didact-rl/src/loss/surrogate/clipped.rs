@@ -76,7 +76,11 @@ mod tests {
             let output = clip.evaluate(ratio, advantage);
             (output.value, output.d_ratio)
         };
-        assert_eq!(found(1.5, 1.0), (-1.28, 0.0), "no more reward for what rose");
+        assert_eq!(
+            found(1.5, 1.0),
+            (-1.28, 0.0),
+            "no more reward for what rose"
+        );
         assert_eq!(found(1.5, -1.0), (1.5, 1.0), "what should fall is pushed");
         assert_eq!(found(0.5, 1.0), (-0.5, -1.0));
         assert_eq!(found(0.5, -1.0), (0.8, 0.0), "nor more for what fell");

@@ -66,9 +66,7 @@ pub(in crate::loss) fn log_weight(
 ) -> f64 {
     let smallest = SMALLEST.ln();
     let of_token = |t: usize| {
-        let correction = correction.map_or(0.0, |weights| {
-            weights[t].ln().clamp(smallest, LARGEST)
-        });
+        let correction = correction.map_or(0.0, |weights| weights[t].ln().clamp(smallest, LARGEST));
         log_ratios[t].clamp(-LARGEST, LARGEST) + correction
     };
     let counted = (0..mask.len()).filter(|&t| mask[t]);
@@ -93,7 +91,11 @@ mod tests {
         let mask = [true, true, false];
         let found = |l: [f64; 3], correction: Option<&[f64]>| log_weight(&l, correction, &mask);
         assert!((found([0.3, -0.1, 99.0], None) - 0.2).abs() < 1e-15);
-        assert_eq!(found([90.0, -90.0, 0.0], None), 0.0, "each token is bounded");
+        assert_eq!(
+            found([90.0, -90.0, 0.0], None),
+            0.0,
+            "each token is bounded"
+        );
         assert_eq!(found([15.0, 15.0, 0.0], None), LARGEST);
         let corrected = found([0.3, -0.1, 0.0], Some(&[2.0, 1.0, 7.0]));
         assert!((corrected - (0.2 + 2.0_f64.ln())).abs() < 1e-15);

@@ -20,7 +20,9 @@ fn check(loss: &PolicyGradientLoss, step: &[LossSequence], name: &str) -> usize 
     let at = |change: &dyn Fn(&mut [LossSequence])| {
         let mut moved = step.to_vec();
         change(&mut moved);
-        loss.evaluate_held(&moved, Some(&held), counts).unwrap().value
+        loss.evaluate_held(&moved, Some(&held), counts)
+            .unwrap()
+            .value
     };
     let mut compared = 0;
     let mut compare = |what: String, derivative: f64, counts: bool, slope: Option<f64>| {
@@ -41,13 +43,23 @@ fn check(loss: &PolicyGradientLoss, step: &[LossSequence], name: &str) -> usize 
             let moved = |h: f64| at(&|step| step[s].log_probs[t] += h);
             let of_log_prob = counts.then(|| slope(moved)).flatten();
             let derivative = found.d_log_probs[s][t];
-            compare(format!("log-prob {t} of {s}"), derivative, counts, of_log_prob);
+            compare(
+                format!("log-prob {t} of {s}"),
+                derivative,
+                counts,
+                of_log_prob,
+            );
             if let Some(derivatives) = &found.d_entropies {
                 // Away from the threshold, which a change must not cross.
                 let margin = loss.needs().top_entropy.is_none();
                 let moved = |h: f64| at(&|step| step[s].entropies.as_mut().unwrap()[t] += h);
                 let of_entropy = (counts && margin).then(|| slope(moved)).flatten();
-                compare(format!("entropy {t} of {s}"), derivatives[s][t], counts, of_entropy);
+                compare(
+                    format!("entropy {t} of {s}"),
+                    derivatives[s][t],
+                    counts,
+                    of_entropy,
+                );
             }
         }
     }
@@ -60,7 +72,10 @@ fn derivatives_are_those_of_finite_differences() {
     let tokens = Normalisers::of(&step).tokens;
     for (index, loss) in policy_gradients().iter().enumerate() {
         let compared = check(loss, &step, &format!("loss {index}, {loss:?}"));
-        assert!(compared >= tokens, "loss {index}: {compared} of {tokens} tokens are no kinks");
+        assert!(
+            compared >= tokens,
+            "loss {index}: {compared} of {tokens} tokens are no kinks"
+        );
     }
 }
 

@@ -68,7 +68,10 @@ fn contradictions_are_rejected_when_resolved_and_name_their_key() {
         ("surrogate.epsilon_high", clip(0.2, Some(f64::NAN), None)),
         ("surrogate.delta", clip(0.2, None, Some(0.9))),
         ("surrogate.delta", clip(0.2, Some(0.5), Some(1.4))),
-        ("surrogate.cap", with_surrogate(SurrogateConfig::Cispo { cap: 0.2 })),
+        (
+            "surrogate.cap",
+            with_surrogate(SurrogateConfig::Cispo { cap: 0.2 }),
+        ),
         (
             "surrogate.temperature_positive",
             with_surrogate(SurrogateConfig::Sapo {
@@ -79,26 +82,65 @@ fn contradictions_are_rejected_when_resolved_and_name_their_key() {
         (
             "surrogate.negative.lambda",
             with_surrogate(SurrogateConfig::Vespo {
-                positive: VespoWeight { k: 2.0, lambda: 3.0 },
-                negative: VespoWeight { k: 2.0, lambda: 0.0 },
+                positive: VespoWeight {
+                    k: 2.0,
+                    lambda: 3.0,
+                },
+                negative: VespoWeight {
+                    k: 2.0,
+                    lambda: 0.0,
+                },
             }),
         ),
-        ("beta", PolicyGradientConfig { beta: -1.0, ..published }),
-        ("unbiased_kl", PolicyGradientConfig { unbiased_kl: true, ..clipped() }),
+        (
+            "beta",
+            PolicyGradientConfig {
+                beta: -1.0,
+                ..published
+            },
+        ),
+        (
+            "unbiased_kl",
+            PolicyGradientConfig {
+                unbiased_kl: true,
+                ..clipped()
+            },
+        ),
         (
             "kl_estimator",
-            PolicyGradientConfig { kl_estimator: KlEstimator::K1, ..published },
+            PolicyGradientConfig {
+                kl_estimator: KlEstimator::K1,
+                ..published
+            },
         ),
-        ("ratio", PolicyGradientConfig { ratio: RatioLevel::Sequence, ..published }),
-        ("ratio", PolicyGradientConfig { ratio: RatioLevel::Product, ..vespo }),
+        (
+            "ratio",
+            PolicyGradientConfig {
+                ratio: RatioLevel::Sequence,
+                ..published
+            },
+        ),
+        (
+            "ratio",
+            PolicyGradientConfig {
+                ratio: RatioLevel::Product,
+                ..vespo
+            },
+        ),
         (
             "correction.level",
-            PolicyGradientConfig { correction: Some(Correction::default()), ..vespo },
+            PolicyGradientConfig {
+                correction: Some(Correction::default()),
+                ..vespo
+            },
         ),
         (
             "correction.max",
             PolicyGradientConfig {
-                correction: Some(Correction { max: 0.0, ..Correction::default() }),
+                correction: Some(Correction {
+                    max: 0.0,
+                    ..Correction::default()
+                }),
                 ..published
             },
         ),
@@ -119,14 +161,32 @@ fn contradictions_are_rejected_when_resolved_and_name_their_key() {
         ),
         (
             "off_policy_threshold",
-            PolicyGradientConfig { off_policy_threshold: Some(0.0), ..published },
+            PolicyGradientConfig {
+                off_policy_threshold: Some(0.0),
+                ..published
+            },
         ),
-        ("top_entropy", PolicyGradientConfig { top_entropy: 1.2, ..published }),
-        ("entropy_bonus", PolicyGradientConfig { entropy_bonus: f64::NAN, ..published }),
+        (
+            "top_entropy",
+            PolicyGradientConfig {
+                top_entropy: 1.2,
+                ..published
+            },
+        ),
+        (
+            "entropy_bonus",
+            PolicyGradientConfig {
+                entropy_bonus: f64::NAN,
+                ..published
+            },
+        ),
     ];
     for (key, config) in refused {
         let error = config.resolve().unwrap_err().to_string();
-        assert!(error.contains(&format!("key loss.{key}:")), "{key}: {error}");
+        assert!(
+            error.contains(&format!("key loss.{key}:")),
+            "{key}: {error}"
+        );
     }
     let limited = PolicyGradientConfig {
         aggregation: AggregationConfig::Constant { tokens: None },
@@ -161,6 +221,7 @@ fn a_configuration_is_read_with_its_defaults_and_without_unknown_keys() {
         r#"{"surrogate": {"kind": "on_policy", "epsilon": 0.2}}"#,
         r#"{"surrogate": {"kind": "on_policy"}, "epsilon": 0.2}"#,
         r#"{"aggregation": {"kind": "median"}}"#,
+        r#"{"aggregation": {"kind": "token_mean", "tokens": 9}}"#,
     ] {
         assert!(read(unknown).is_err(), "{unknown}");
     }
