@@ -108,7 +108,7 @@ fn a_sum_is_not_divided_by_its_length() {
     let rewards = [vec![Some(-2.0), Some(-3.0)]];
     let none = config(Baseline::Group, AdvantageScale::None);
     // Sums 2 and 3, Y = 2.5; means 1 and 3, X = 2; advantages ½ and −½ are all of this term.
-    let found = token_advantages(&rewards, &[group.clone()], 0.0, &none).unwrap();
+    let found = token_advantages(&rewards, std::slice::from_ref(&group), 0.0, &none).unwrap();
     assert_close(tokens(&found[0][0]), &[1.5, 0.5]);
     assert_close(tokens(&found[0][1]), &[-1.0]);
     let to_go = token_advantages(&rewards, &[group], 1.0, &none).unwrap();
