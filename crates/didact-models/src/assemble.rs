@@ -199,7 +199,11 @@ impl Source<'_> {
     fn projection(&mut self, biased: bool) -> Result<Projection> {
         let weight = self.take()?;
         let bias = if biased { Some(self.take()?) } else { None };
-        Ok(Projection { weight, bias })
+        Ok(Projection {
+            weight,
+            bias,
+            adapter: None,
+        })
     }
 
     fn head_norm(&mut self, config: &DecoderConfig) -> Result<Option<Norm>> {

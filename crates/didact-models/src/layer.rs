@@ -9,6 +9,7 @@ use burn::tensor::Tensor;
 use didact_kernels::{gated, linear, rms_norm, rotary, streamed_product};
 
 use crate::DecoderConfig;
+use crate::adapter::Adapter;
 use crate::rotary::RotaryTables;
 
 /// What all layers of one forward pass share.
@@ -28,29 +29,44 @@ pub(crate) enum Products {
     Streamed,
 }
 
+impl Products {
+    /// `x·W`.
+    pub(crate) fn multiply(self, x: Tensor<2>, weight: Tensor<2>) -> Tensor<2> {
+        match self {
+            Self::Whole => linear(x, weight),
+            Self::Streamed => streamed_product(x, weight),
+        }
+    }
+}
+
 /// A table of one row for each token, `[vocabulary, hidden]`.
 #[derive(Module, Debug)]
 pub(crate) struct Embedding {
     pub(crate) weight: Param<Tensor<2>>,
 }
 
-/// `x·W + b` with `W` kept `[in, out]`, the transpose of what checkpoints hold.
+/// `x·W + b` with `W` kept `[in, out]`, the transpose of what checkpoints hold, plus what an adapter adds.
 #[derive(Module, Debug)]
 pub(crate) struct Projection {
     pub(crate) weight: Param<Tensor<2>>,
     pub(crate) bias: Option<Param<Tensor<1>>>,
+    pub(crate) adapter: Option<Adapter>,
 }
 
 impl Projection {
     /// `[N, in] → [N, out]`.
     pub(crate) fn forward(&self, x: Tensor<2>, products: Products) -> Tensor<2> {
-        let product = match products {
-            Products::Whole => linear(x, self.weight.val()),
-            Products::Streamed => streamed_product(x, self.weight.val()),
-        };
-        match &self.bias {
-            Some(bias) => product + bias.val().unsqueeze(),
-            None => product,
+        let added = self
+            .adapter
+            .as_ref()
+            .map(|adapter| adapter.forward(x.clone(), products));
+        let mut output = products.multiply(x, self.weight.val());
+        if let Some(bias) = &self.bias {
+            output = output + bias.val().unsqueeze();
+        }
+        match added {
+            Some(added) => output + added,
+            None => output,
         }
     }
 }

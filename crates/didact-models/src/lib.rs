@@ -7,6 +7,7 @@
 //! [`Decoder::output_embedding`] is what hidden states are projected onto, a few rows at a time.
 #![forbid(unsafe_code)]
 
+mod adapter;
 mod assemble;
 mod config;
 mod decoder;

@@ -9,7 +9,8 @@ use crate::Decoder;
 pub trait ParameterVisitor {
     /// `path` is the tensor's name in a Hugging Face checkpoint, such as
     /// `model.layers.0.self_attn.q_proj.weight`. Projections are `[in, out]` here, the transpose of
-    /// what the checkpoint holds.
+    /// what the checkpoint holds; so are the two matrices of an adapter,
+    /// `model.layers.0.self_attn.q_proj.lora_A.weight` `[in, rank]` and `….lora_B.weight` `[rank, out]`.
     fn visit<const D: usize>(&mut self, path: &str, parameter: &Param<Tensor<D>>);
 }
 
@@ -60,6 +61,26 @@ struct WithPath<'a, T> {
     inner: &'a mut T,
 }
 
+impl<T> WithPath<'_, T> {
+    /// The parameter's name in a checkpoint: an adapter's two matrices are called as PEFT calls them.
+    fn path(&self) -> String {
+        let mut path = String::new();
+        for part in &self.path {
+            let part = match part.as_str() {
+                "adapter" => continue,
+                "lora_a" => "lora_A",
+                "lora_b" => "lora_B",
+                part => part,
+            };
+            if !path.is_empty() {
+                path.push('.');
+            }
+            path.push_str(part);
+        }
+        path
+    }
+}
+
 impl<V: ParameterVisitor> ModuleVisitor for WithPath<'_, V> {
     fn enter_module(&mut self, name: &str, _container_type: &str) {
         self.path.push(name.to_owned());
@@ -70,7 +91,7 @@ impl<V: ParameterVisitor> ModuleVisitor for WithPath<'_, V> {
     }
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        self.inner.visit(&self.path.join("."), param);
+        self.inner.visit(&self.path(), param);
     }
 }
 
@@ -84,6 +105,7 @@ impl<M: ParameterMapper> ModuleMapper for WithPath<'_, M> {
     }
 
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        self.inner.map(&self.path.join("."), param)
+        let path = self.path();
+        self.inner.map(&path, param)
     }
 }
