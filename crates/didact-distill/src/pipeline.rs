@@ -307,7 +307,7 @@ impl Stages<'_> {
     fn teach(&mut self, teacher: Decoder, student: &Decoder) -> Result<(Decoder, TeacherResults)> {
         let models = TeacherModels {
             policy: teacher,
-            student: student.clone(),
+            student: student.clone().into(),
         };
         let Task {
             teacher: task,

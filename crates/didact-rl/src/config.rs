@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::adamw::AdamWConfig;
 use crate::advantage::{AdvantageConfig, CreditConfig, DynamicSampling};
 use crate::algorithm::{Algorithm, trl_1_16};
+use crate::curriculum::CurriculumConfig;
 use crate::loss::{PolicyGradientConfig, PolicyGradientLoss};
 use crate::schedule::{Decay, Schedule};
 use crate::{Error, Result};
@@ -63,6 +64,8 @@ pub struct TeacherConfig {
     pub advantage: AdvantageConfig,
     /// To which tokens a sample's reward is credited. Default `sequence`: to all alike.
     pub credit: CreditConfig,
+    /// Which problems come next. Default `shuffled_epochs`.
+    pub curriculum: CurriculumConfig,
     /// Replaces groups whose samples are all rewarded alike; without it, they are trained on, with advantages
     /// of 0. Default none.
     pub dynamic_sampling: Option<DynamicSampling>,
@@ -153,6 +156,7 @@ impl TeacherConfig {
             loss: PolicyGradientConfig::default(),
             advantage: AdvantageConfig::default(),
             credit: CreditConfig::Sequence,
+            curriculum: CurriculumConfig::ShuffledEpochs,
             dynamic_sampling: None,
             mask_truncated: false,
             reference_mixing: Some(ReferenceMixing {
@@ -240,6 +244,7 @@ impl TeacherConfig {
             .resolve()?;
         self.advantage.validate()?;
         self.credit.validate()?;
+        self.curriculum.validate()?;
         if let Some(dynamic_sampling) = &self.dynamic_sampling {
             dynamic_sampling.validate()?;
         }
@@ -303,6 +308,7 @@ impl TeacherConfig {
             loss,
             advantage: self.advantage,
             credit: self.credit.clone(),
+            curriculum: self.curriculum.clone(),
             dynamic_sampling: self.dynamic_sampling,
             mask_truncated: self.mask_truncated,
             reference: self
@@ -345,6 +351,8 @@ pub struct ResolvedTeacherConfig {
     pub advantage: AdvantageConfig,
     /// To which tokens a sample's reward is credited; in a trainer, with its terms named.
     pub credit: CreditConfig,
+    /// Which problems come next, unless a trainer is given a curriculum of its own.
+    pub curriculum: CurriculumConfig,
     /// Whether flat groups are replaced.
     pub dynamic_sampling: Option<DynamicSampling>,
     /// Whether completions that were cut off are left out of the loss.

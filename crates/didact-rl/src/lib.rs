@@ -15,6 +15,7 @@
 //! | [`step`] | from sequences and a loss to an update |
 //! | [`gradients`], [`adamw`], [`schedule`] | the optimizer |
 //! | [`reference_policy`] | the model that the policy is kept close to |
+//! | [`curriculum`] | which problems come next |
 //! | [`evaluation`] | figures of held-out problems |
 //! | [`run_directory`], [`metrics`], [`observer`] | the records of a run |
 #![doc = concat!("\n\n", include_str!("../README.md"))]
@@ -46,7 +47,9 @@ pub use algorithm::Algorithm;
 pub use config::{
     EvaluationConfig, ReferenceMixing, ReferenceRule, ResolvedTeacherConfig, TeacherConfig,
 };
-pub use curriculum::ShuffledEpochs;
+pub use curriculum::{
+    CurriculumConfig, DomainMixture, EasyToHard, ShuffledEpochs, SkipSolved, Uniform,
+};
 pub use error::{Error, Result};
 pub use evaluation::{Evaluation, ProblemEvaluation, evaluate_teacher};
 pub use fine_tune::{FineTuneConfig, FineTuned, ResolvedFineTuneConfig, fine_tune};
@@ -61,4 +64,4 @@ pub use rollout::{
 pub use run_directory::RunDirectory;
 pub use schedule::{Decay, Schedule};
 pub use step::{StepOptions, StepReport, Trainer, TrainingSequence};
-pub use teacher_trainer::{TeacherModels, TeacherReport, TeacherTrainer};
+pub use teacher_trainer::{StudentModel, TeacherModels, TeacherReport, TeacherTrainer};

@@ -12,7 +12,6 @@ use didact_engine::LocalEngine;
 use didact_models::Decoder;
 
 use crate::config::{ResolvedTeacherConfig, TeacherConfig};
-use crate::curriculum::ShuffledEpochs;
 use crate::evaluation::{Evaluation, evaluate_teacher};
 use crate::metrics::{Metrics, peak_memory};
 use crate::observer::{MetricsKind, MetricsRecord, Observer, Phase, Progress};
@@ -23,8 +22,11 @@ use crate::{Error, Result};
 
 mod collect;
 mod metrics;
+mod student;
 
 use self::metrics::{rollout_metrics, update_metrics};
+use self::student::Student;
+pub use self::student::StudentModel;
 
 /// Names the evaluation's random streams among those of the training steps.
 const EVALUATION_STREAM: u64 = 1 << 63;
@@ -34,8 +36,8 @@ const EVALUATION_STREAM: u64 = 1 << 63;
 pub struct TeacherModels {
     /// The teacher as it begins; the reference is a copy of it.
     pub policy: Decoder,
-    /// The frozen model that the explanations are for.
-    pub student: Decoder,
+    /// The model that the explanations are for.
+    pub student: StudentModel,
 }
 
 /// What a run of teacher training gives.
@@ -63,19 +65,24 @@ pub struct TeacherTrainer {
 struct Engines {
     policy: LocalEngine,
     reference: ReferencePolicy,
-    student: LocalEngine,
-    student_context: usize,
+    student: Student,
 }
 
 impl Engines {
     fn models(&mut self) -> RolloutModels<'_> {
         RolloutModels {
             teacher_context: self.policy.decoder().config().max_position_embeddings,
-            student_context: self.student_context,
+            student_context: self.student.context,
             policy: &mut self.policy,
             reference: &mut self.reference,
-            student: &mut self.student,
+            student: &mut self.student.engine,
         }
+    }
+
+    /// Runs `policy` from now on, as version `version`.
+    fn update_policy(&mut self, policy: &Decoder, version: u64) {
+        self.policy.update_weights(policy.clone(), version);
+        self.student.follow(policy, version);
     }
 }
 
@@ -91,7 +98,7 @@ impl std::fmt::Debug for TeacherTrainer {
 }
 
 impl TeacherTrainer {
-    /// A trainer that has not made a step yet, with [`ShuffledEpochs`] over `problems`.
+    /// A trainer that has not made a step yet, with the configuration's curriculum over `problems`.
     ///
     /// # Errors
     /// A configuration key; no problems; a prompt longer than allowed, by problem; a policy that is frozen; a
@@ -130,9 +137,8 @@ impl TeacherTrainer {
             .with_token_bytes(token_bytes);
         let reference =
             ReferencePolicy::new(trainer.policy()?, config.reference, config.engine.clone());
-        let student_context = models.student.config().max_position_embeddings;
-        let student = LocalEngine::new(models.student, config.engine.clone());
-        let curriculum = Box::new(ShuffledEpochs::new(config.seed, prepared.len()));
+        let student = Student::new(models.student, trainer.policy()?, &config.engine);
+        let curriculum = config.curriculum.build(config.seed, problems)?;
         Ok(Self {
             config,
             task,
@@ -144,7 +150,6 @@ impl TeacherTrainer {
                 policy,
                 reference,
                 student,
-                student_context,
             },
         })
     }
@@ -232,14 +237,14 @@ impl TeacherTrainer {
         let learning_rate = self.config.schedule.rate(step);
         // The engine lets go of the policy's memory, which the update then changes in place.
         let held = self.engines.reference.decoder().clone();
-        self.engines.policy.update_weights(held, step);
+        self.engines.update_policy(&held, step);
         let report = self
             .trainer
             .step(&chosen_sequences, &self.config.loss, learning_rate);
         let updates = self.trainer.updates();
         // After a step that failed halfway there is no policy; its own error says why.
         if let Ok(policy) = self.trainer.policy() {
-            self.engines.policy.update_weights(policy.clone(), updates);
+            self.engines.update_policy(policy, updates);
         }
         let report = report?;
         let mixed = self
@@ -303,7 +308,7 @@ impl TeacherTrainer {
 
     #[cfg(test)]
     pub(crate) fn student_context_for_tests(&mut self, tokens: usize) {
-        self.engines.student_context = tokens;
+        self.engines.student.context = tokens;
     }
 
     fn announce(&self, observer: &mut dyn Observer, phase: Phase) -> Result<()> {
@@ -318,10 +323,8 @@ impl TeacherTrainer {
 }
 
 fn problem_result(group: &Group) -> ProblemResult {
-    let rewards: Vec<f64> = group.rewards().flatten().collect();
-    let mean = rewards.iter().sum::<f64>() / rewards.len() as f64;
     ProblemResult {
         problem: group.problem,
-        mean_reward: (!rewards.is_empty()).then_some(mean),
+        rewards: group.rewards().collect(),
     }
 }

@@ -108,7 +108,7 @@ fn a_term_that_the_reward_cannot_say_by_token_is_refused_before_the_first_step()
     };
     let models = crate::TeacherModels {
         policy: super::decoder(1),
-        student: super::decoder(2),
+        student: super::decoder(2).into(),
     };
     let problems = super::problems(2, 0);
     let error = crate::TeacherTrainer::new(models, task(), &problems, &[], &unknown).unwrap_err();

@@ -35,7 +35,7 @@ pub(super) fn config() -> TeacherConfig {
 pub(super) fn trainer(task: TeacherTask, config: &TeacherConfig) -> TeacherTrainer {
     let models = TeacherModels {
         policy: decoder(1),
-        student: decoder(2),
+        student: decoder(2).into(),
     };
     TeacherTrainer::new(models, task, &problems(4, 0), &problems(2, 50), config).unwrap()
 }
@@ -244,7 +244,7 @@ fn a_prompt_longer_than_allowed_is_named() {
     };
     let models = TeacherModels {
         policy: decoder(1),
-        student: decoder(2),
+        student: decoder(2).into(),
     };
     let mut all = problems(3, 0);
     all[1].question = "a long question ".repeat(5);

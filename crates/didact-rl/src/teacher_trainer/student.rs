@@ -1,0 +1,58 @@
+//! Who reads the explanations.
+//!
+//! Owns which weights the student has and when they change. Knows no reward.
+
+use didact_engine::{EngineConfig, LocalEngine};
+use didact_models::Decoder;
+
+/// The model that explanations are written for.
+///
+/// In self-teaching, which is every variant but the first, one model plays both parts: teacher and student differ in
+/// what they read, since only the teacher has seen the solution. None of them costs memory for weights that some
+/// other model has already.
+#[derive(Debug)]
+pub enum StudentModel {
+    /// A model of its own, which stays as it is.
+    Separate(Box<Decoder>),
+    /// The policy as it began, which stays as it is. Its memory is the reference's for as long as that is not mixed.
+    Initial,
+    /// The policy as it is now: the student learns what the teacher learns. Its memory is the policy's.
+    Current,
+}
+
+impl From<Decoder> for StudentModel {
+    fn from(decoder: Decoder) -> Self {
+        Self::Separate(Box::new(decoder))
+    }
+}
+
+/// The student's engine.
+pub(super) struct Student {
+    pub(super) engine: LocalEngine,
+    /// The longest sequence that it reads, in tokens.
+    pub(super) context: usize,
+    follows: bool,
+}
+
+impl Student {
+    pub(super) fn new(model: StudentModel, policy: &Decoder, config: &EngineConfig) -> Self {
+        let follows = matches!(model, StudentModel::Current);
+        let decoder = match model {
+            StudentModel::Separate(decoder) => *decoder,
+            // A handle to the same tensors: an update that finds them held elsewhere leaves them as they are.
+            StudentModel::Initial | StudentModel::Current => policy.clone(),
+        };
+        Self {
+            context: decoder.config().max_position_embeddings,
+            engine: LocalEngine::new(decoder, config.clone()),
+            follows,
+        }
+    }
+
+    /// Takes up the policy's weights where it is the policy.
+    pub(super) fn follow(&mut self, policy: &Decoder, version: u64) {
+        if self.follows {
+            self.engine.update_weights(policy.clone(), version);
+        }
+    }
+}
