@@ -161,6 +161,7 @@ pub(crate) fn assemble(
         },
         lm_head,
         config: config.clone(),
+        adapter: None,
     })
 }
 

@@ -7,9 +7,9 @@ use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor};
 use didact_kernels::{PackedLayout, attention};
 
-use crate::DecoderConfig;
 use crate::layer::{Embedding, Layer, Norm, Pass, Products};
 use crate::rotary::RotaryTables;
+use crate::{DecoderConfig, LoraConfig};
 
 /// The part of a decoder below its head; its name is the first part of the tensors' names.
 #[derive(Module, Debug)]
@@ -43,6 +43,8 @@ pub struct Decoder {
     pub(crate) lm_head: Option<Embedding>,
     #[module(skip)]
     pub(crate) config: DecoderConfig,
+    #[module(skip)]
+    pub(crate) adapter: Option<LoraConfig>,
 }
 
 impl Decoder {

@@ -7,6 +7,7 @@ use burn::tensor::{DType, FloatDType, Int, Tensor, TensorData};
 use half::bf16;
 use serde::{Deserialize, Serialize};
 
+use crate::adapter::is_factor;
 use crate::layer::Products;
 use crate::{Decoder, ParameterMapper};
 
@@ -18,7 +19,8 @@ pub enum WeightPrecision {
     #[default]
     Exact,
     /// Matrices rounded to bf16, in a copy of half their size: half the memory traffic a token, and
-    /// log-probs that differ from the decoder's by its rounding, of 2⁻⁹ a weight.
+    /// log-probs that differ from the decoder's by its rounding, of 2⁻⁹ a weight. An adapter stays as it
+    /// is.
     Bf16,
 }
 
@@ -79,8 +81,9 @@ impl DecodingModel {
 struct Rounding;
 
 impl ParameterMapper for Rounding {
-    fn map<const D: usize>(&mut self, _: &str, parameter: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        if D != 2 {
+    fn map<const D: usize>(&mut self, path: &str, parameter: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        // What an adapter learns is small beside the weights, and would drown in their rounding.
+        if D != 2 || is_factor(path) {
             return parameter;
         }
         let (id, tensor, mapper) = parameter.consume();

@@ -103,6 +103,12 @@ pub enum Error {
         /// The element.
         value: f32,
     },
+    /// An adapter where there should be none, or none where there should be one.
+    #[error("{problem}")]
+    Adapter {
+        /// What is wrong, and what to do.
+        problem: String,
+    },
     /// A GGUF file that cannot be read.
     #[error(transparent)]
     Gguf(#[from] didact_gguf::Error),

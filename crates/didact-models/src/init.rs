@@ -30,7 +30,8 @@ impl Decoder {
     }
 }
 
-fn stream(seed: u64, path: &str) -> RandomStream {
+/// The random stream of the tensor at `path`.
+pub(crate) fn stream(seed: u64, path: &str) -> RandomStream {
     StreamKey {
         run_seed: seed,
         step: fnv(path),

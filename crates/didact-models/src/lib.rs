@@ -21,6 +21,7 @@ mod rotary;
 mod testing;
 mod weights;
 
+pub use adapter::{LoraConfig, LoraTargets};
 pub use config::{Activation, DecoderConfig, DecoderOptions, Family, Limits, Llama3Scaling};
 pub use decoder::Decoder;
 pub use decoding::{DecodingModel, WeightPrecision};

@@ -8,13 +8,15 @@ mod folder;
 mod gguf;
 mod safetensors;
 
+pub(crate) use folder::replace;
 pub(crate) use gguf::ROTARY_FACTORS;
+pub(crate) use safetensors::{Entry, SafetensorsFile, SafetensorsWriter};
 
 use std::collections::BTreeMap;
 
 use burn::tensor::Device;
 
-use crate::assemble::{assemble, slots};
+use crate::assemble::{Slot, assemble, slots};
 use crate::{Decoder, DecoderConfig, Error, Result, TensorProblem};
 
 /// A tensor as its file describes it.
@@ -57,25 +59,41 @@ pub(crate) fn load(
     device: &Device,
     checkpoint: &mut dyn Checkpoint,
 ) -> Result<Decoder> {
-    compare(config, checkpoint)?;
+    let head = checkpoint.name_of("lm_head.weight");
+    compare(slots(config), checkpoint, |name, tensor| {
+        // Some writers store the shared embedding twice; the configuration says which one counts.
+        config.tie_word_embeddings
+            && name == head
+            && tensor.shape == [config.vocab_size, config.hidden_size]
+    })?;
     assemble(config, device, &mut |slot| {
-        let values = checkpoint.read(&slot.path)?;
-        if let Some(index) = values.iter().position(|value| !value.is_finite()) {
-            return Err(Error::NonFinite {
-                place: checkpoint.place(),
-                tensor: checkpoint.name_of(&slot.path),
-                index,
-                value: values[index],
-            });
-        }
-        Ok(values)
+        read_finite(checkpoint, &slot.path)
     })
 }
 
-fn compare(config: &DecoderConfig, checkpoint: &dyn Checkpoint) -> Result<()> {
+/// The numbers of a tensor, all of them finite.
+pub(crate) fn read_finite(checkpoint: &mut dyn Checkpoint, path: &str) -> Result<Vec<f32>> {
+    let values = checkpoint.read(path)?;
+    if let Some(index) = values.iter().position(|value| !value.is_finite()) {
+        return Err(Error::NonFinite {
+            place: checkpoint.place(),
+            tensor: checkpoint.name_of(path),
+            index,
+            value: values[index],
+        });
+    }
+    Ok(values)
+}
+
+/// Refuses a checkpoint that has other tensors than `slots`, but for those that `may_ignore` passes over.
+pub(crate) fn compare(
+    slots: Vec<Slot>,
+    checkpoint: &dyn Checkpoint,
+    may_ignore: impl Fn(&str, &Described) -> bool,
+) -> Result<()> {
     let mut found = checkpoint.tensors();
     let mut problems = checkpoint.problems();
-    for slot in slots(config) {
+    for slot in slots {
         let name = checkpoint.name_of(&slot.path);
         let Some(tensor) = found.remove(&name) else {
             let promised = problems.iter().any(
@@ -105,11 +123,7 @@ fn compare(config: &DecoderConfig, checkpoint: &dyn Checkpoint) -> Result<()> {
         }
     }
     for (name, tensor) in found {
-        // Some writers store the shared embedding twice; the configuration says which one counts.
-        let tied_head = config.tie_word_embeddings
-            && name == checkpoint.name_of("lm_head.weight")
-            && tensor.shape == [config.vocab_size, config.hidden_size];
-        if !tied_head && !checkpoint.may_ignore(&name) {
+        if !may_ignore(&name, &tensor) && !checkpoint.may_ignore(&name) {
             problems.push(TensorProblem::Unused {
                 name,
                 shape: tensor.shape,

@@ -12,6 +12,7 @@ use serde::Deserialize;
 
 use super::safetensors::{SafetensorsFile, SafetensorsWriter};
 use super::{Checkpoint, Described, load};
+use crate::adapter::{Adapter, is_factor};
 use crate::assemble::{Role, Slot, slots, transpose};
 use crate::error::io;
 use crate::{Decoder, DecoderConfig, Error, ParameterVisitor, Result, TensorProblem};
@@ -33,7 +34,9 @@ impl Decoder {
     }
 
     /// Writes `config.json` and `model.safetensors` (f32) into `folder`, which is made where it does
-    /// not exist. `transformers` opens it.
+    /// not exist. `transformers` opens it. An adapter is written as
+    /// [`merge_adapter`](Self::merge_adapter) adds it to the weights, one tensor at a time;
+    /// [`save_adapter`](Self::save_adapter) writes it alone.
     ///
     /// Each file is written beside its place and renamed, so that a reader never sees half of one.
     ///
@@ -51,6 +54,7 @@ impl Decoder {
             let writer = SafetensorsWriter::new(file, tensors).map_err(io(&place))?;
             let mut save = Save {
                 slots: slots.iter(),
+                adapters: self.adapters(),
                 writer,
                 place: &place,
                 failure: None,
@@ -71,7 +75,7 @@ impl Decoder {
 }
 
 /// Writes a file beside its place, makes it durable and renames it.
-fn replace(place: &Path, write: impl FnOnce(File) -> Result<File>) -> Result<()> {
+pub(crate) fn replace(place: &Path, write: impl FnOnce(File) -> Result<File>) -> Result<()> {
     let mut name = place.file_name().unwrap_or_default().to_owned();
     name.push(format!(".{}.partial", std::process::id()));
     let beside = place.with_file_name(name);
@@ -89,6 +93,8 @@ fn replace(place: &Path, write: impl FnOnce(File) -> Result<File>) -> Result<()>
 
 struct Save<'a> {
     slots: std::slice::Iter<'a, Slot>,
+    /// By the path of their projection, whose weight they are added to.
+    adapters: BTreeMap<String, Adapter>,
     writer: SafetensorsWriter<File>,
     place: &'a Path,
     failure: Option<Error>,
@@ -96,6 +102,9 @@ struct Save<'a> {
 
 impl Save<'_> {
     fn write<const D: usize>(&mut self, path: &str, parameter: &Param<Tensor<D>>) -> Result<()> {
+        if is_factor(path) {
+            return Ok(());
+        }
         let unreadable = |problem: String| Error::UnreadableParameter {
             path: path.to_owned(),
             problem,
@@ -105,10 +114,18 @@ impl Save<'_> {
             .next()
             .filter(|slot| slot.path == path)
             .ok_or_else(|| unreadable("the module has parameters in another order".into()))?;
-        let mut values: Vec<f32> = parameter
-            .val()
-            .try_into_vec_as()
-            .map_err(|source| unreadable(source.to_string()))?;
+        let adapter = path
+            .strip_suffix(".weight")
+            .and_then(|projection| self.adapters.get(projection));
+        let values = match adapter {
+            Some(adapter) => {
+                let [columns, rows] = [slot.shape[0], slot.shape[1]];
+                let weight = parameter.val().reshape([rows, columns]);
+                adapter.merged(weight).try_into_vec_as()
+            }
+            None => parameter.val().try_into_vec_as(),
+        };
+        let mut values: Vec<f32> = values.map_err(|source| unreadable(source.to_string()))?;
         if values.len() != slot.shape.iter().product::<usize>() {
             return Err(unreadable(format!(
                 "it should have the shape {:?}",
