@@ -13,9 +13,9 @@ use didact_core::{
 };
 use didact_engine::{EngineConfig, LocalEngine};
 use didact_models::{Decoder, DecoderConfig, DecoderOptions, Family};
-use didact_rl::adamw::reference_update;
+use didact_rl::optimizer::reference_update;
 use didact_rl::loss::SftLoss;
-use didact_rl::{AdamW, AdamWConfig, StepOptions, Trainer, TrainingSequence};
+use didact_rl::{AdamWConfig, Optimizer, StepOptions, Trainer, TrainingSequence};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -160,7 +160,7 @@ fn optimise(criterion: &mut Criterion) {
         .parameter_count()
         .expect("a count that fits");
     let mut policy = trainer.into_policy().ok();
-    let mut optimizer = AdamW::new(config);
+    let mut optimizer = Optimizer::new(config);
     group.throughput(Throughput::Elements(parameters));
     group.bench_function("fast, all 135M parameters", |bencher| {
         bencher.iter_batched(

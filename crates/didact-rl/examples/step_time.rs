@@ -7,7 +7,7 @@ use burn::tensor::Device;
 use didact_core::Span;
 use didact_models::{Decoder, DecoderConfig, DecoderOptions, Family};
 use didact_rl::loss::SftLoss;
-use didact_rl::{AdamW, AdamWConfig, StepOptions, Trainer, TrainingSequence};
+use didact_rl::{Optimizer, OptimizerConfig, StepOptions, Trainer, TrainingSequence};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut options = DecoderOptions::new(Family::Llama, 49_152, 576, 1536, 30, 9);
@@ -22,7 +22,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         micro_batch_tokens: 4096,
         recompute_layers: false,
     };
-    let trainer = Trainer::new(decoder, AdamWConfig::default(), options)?;
+    let trainer = Trainer::new(decoder, OptimizerConfig::default(), options)?;
     let ids: Vec<u32> = (0..257).map(|i| (i * 7919) % 49_152).collect();
     let sequence = TrainingSequence {
         id: "one".to_owned(),
@@ -48,7 +48,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         begin.elapsed().as_secs_f64()
     );
     let mut policy = trainer.into_policy()?;
-    let mut optimizer = AdamW::new(AdamWConfig::default());
+    let mut optimizer = Optimizer::new(OptimizerConfig::default());
     for (what, kept) in [
         ("first", false),
         ("second", false),

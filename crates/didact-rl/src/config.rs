@@ -8,11 +8,11 @@ use didact_core::{Sampling, TokenId};
 use didact_engine::EngineConfig;
 use serde::{Deserialize, Serialize};
 
-use crate::adamw::AdamWConfig;
 use crate::advantage::{AdvantageConfig, CreditConfig, DynamicSampling};
 use crate::algorithm::{Algorithm, trl_1_16};
 use crate::curriculum::CurriculumConfig;
 use crate::loss::{PolicyGradientConfig, PolicyGradientLoss};
+use crate::optimizer::OptimizerConfig;
 use crate::schedule::{Decay, Schedule};
 use crate::{Error, Result};
 
@@ -54,8 +54,8 @@ pub struct TeacherConfig {
     pub warmup_steps: u64,
     /// How the learning rate moves after the rise. Default `constant`.
     pub decay: Decay,
-    /// The constants of AdamW.
-    pub optimizer: AdamWConfig,
+    /// AdamW or Muon, with its constants.
+    pub optimizer: OptimizerConfig,
     /// Gradients are scaled down to this global norm; 0 leaves them as they are. Default 1.
     pub max_grad_norm: f64,
     /// The loss; the divergence from the reference weighs `loss.beta`, by default 0.04.
@@ -151,7 +151,7 @@ impl TeacherConfig {
             learning_rate: 1e-6,
             warmup_steps: 0,
             decay: Decay::Constant,
-            optimizer: AdamWConfig::default(),
+            optimizer: OptimizerConfig::default(),
             max_grad_norm: 1.0,
             loss: PolicyGradientConfig::default(),
             advantage: AdvantageConfig::default(),
@@ -341,8 +341,8 @@ pub struct ResolvedTeacherConfig {
     pub max_prompt_tokens: usize,
     /// The learning rate by step.
     pub schedule: Schedule,
-    /// The constants of AdamW.
-    pub optimizer: AdamWConfig,
+    /// AdamW or Muon, with its constants.
+    pub optimizer: OptimizerConfig,
     /// Gradients are scaled down to this global norm; 0 leaves them as they are.
     pub max_grad_norm: f64,
     /// The loss.

@@ -61,11 +61,17 @@ pub enum Error {
         /// What was found.
         found: String,
     },
-    /// A tensor that the model does not have.
-    #[error("the model has no tensor {path}")]
+    /// A tensor that the model does not have, or does not train.
+    #[error("the model trains no tensor {path}")]
     UnknownTensor {
         /// The tensor's path.
         path: String,
+    },
+    /// An optimizer's state that belongs to another model, configuration or moment.
+    #[error("the optimizer's state does not belong to this model: {}", problems.join("; "))]
+    OptimizerState {
+        /// Every tensor that does not fit, and why.
+        problems: Vec<String>,
     },
     /// A model none of whose parameters is trained.
     #[error("no parameter of the model records gradients; was it frozen?")]

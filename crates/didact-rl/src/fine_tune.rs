@@ -12,11 +12,11 @@ use didact_data::SupervisedExample;
 use didact_models::Decoder;
 use serde::{Deserialize, Serialize};
 
-use crate::adamw::AdamWConfig;
 use crate::config::{at_least_one, check, not_negative, positive};
 use crate::loss::SftLoss;
 use crate::metrics::peak_memory;
 use crate::observer::{MetricsKind, MetricsRecord, Phase, Progress};
+use crate::optimizer::{AdamWConfig, OptimizerConfig};
 use crate::schedule::{Decay, Schedule};
 use crate::step::{StepOptions, Trainer, TrainingSequence};
 use crate::{Error, Observer, Result};
@@ -43,8 +43,8 @@ pub struct FineTuneConfig {
     pub warmup_ratio: f64,
     /// How the learning rate moves after the rise. Default `cosine`.
     pub decay: Decay,
-    /// The constants of AdamW.
-    pub optimizer: AdamWConfig,
+    /// AdamW or Muon, with its constants.
+    pub optimizer: OptimizerConfig,
     /// Gradients are scaled down to this global norm; 0 leaves them as they are. Default 1.
     pub max_grad_norm: f64,
     /// At most this many tokens go through the model at once; a longer example goes alone. It changes memory
@@ -77,11 +77,11 @@ impl FineTuneConfig {
             learning_rate: 1e-5,
             warmup_ratio: 0.05,
             decay: Decay::Cosine,
-            optimizer: AdamWConfig {
+            optimizer: OptimizerConfig::Adamw(AdamWConfig {
                 beta2: 0.95,
                 weight_decay: 1e-4,
                 ..AdamWConfig::default()
-            },
+            }),
             max_grad_norm: 1.0,
             micro_batch_tokens: 16384,
             recompute_layers: false,
@@ -98,7 +98,7 @@ impl FineTuneConfig {
             epochs: 3,
             batch_size: 96,
             warmup_ratio: 0.1,
-            optimizer: AdamWConfig::default(),
+            optimizer: OptimizerConfig::default(),
             ..Self::published_warmup()
         }
     }
@@ -166,8 +166,8 @@ pub struct ResolvedFineTuneConfig {
     pub batch_size: usize,
     /// The learning rate by update.
     pub schedule: Schedule,
-    /// The constants of AdamW.
-    pub optimizer: AdamWConfig,
+    /// AdamW or Muon, with its constants.
+    pub optimizer: OptimizerConfig,
     /// Gradients are scaled down to this global norm; 0 leaves them as they are.
     pub max_grad_norm: f64,
     /// At most this many tokens go through the model at once.

@@ -19,7 +19,7 @@ use crate::{Error, Result};
 /// Entries that one chunk of a reduction or of an element-wise pass holds.
 pub const CHUNK: usize = 16 * 1024;
 
-/// A model's gradients in host memory, by the Hugging Face path of their tensors.
+/// A model's gradients in host memory, in f32, by the Hugging Face path of their tensors.
 ///
 /// Shapes are those of memory: projections are stored `[in, out]`.
 #[derive(Debug, Clone, Default)]
@@ -39,7 +39,7 @@ impl Gradients {
     /// A parameter that the loss does not depend on has no entry.
     ///
     /// # Errors
-    /// A gradient that cannot be read from the device or is not f32.
+    /// A gradient that cannot be read from the device.
     pub fn take(decoder: &Decoder, tape: Tape) -> Result<Self> {
         let mut collector = Collector {
             tape,
@@ -78,12 +78,16 @@ impl Gradients {
         Ok(())
     }
 
-    /// Puts a gradient in, replacing any of the same path.
+    /// Puts a gradient in, replacing any of the same path. One of half precision is widened to f32.
     ///
     /// # Errors
-    /// [`Error::MismatchedTensor`] where the data are not f32.
+    /// [`Error::MismatchedTensor`] where the data are neither.
     pub fn insert(&mut self, path: impl Into<String>, gradient: TensorData) -> Result<()> {
         let path = path.into();
+        let gradient = match gradient.dtype() {
+            DType::F16 | DType::BF16 => gradient.convert_dtype(DType::F32),
+            _ => gradient,
+        };
         values(&path, &gradient)?;
         self.tensors.insert(path, gradient);
         Ok(())
@@ -171,7 +175,8 @@ impl Gradients {
     }
 }
 
-fn sum_of_squares(path: &str, data: &TensorData) -> Result<f64> {
+/// `Σ g²` in f64, in a fixed order.
+pub(crate) fn sum_of_squares(path: &str, data: &TensorData) -> Result<f64> {
     let chunks: Vec<f64> = values(path, data)?
         .par_chunks(CHUNK)
         .map(|chunk| chunk.iter().map(|&g| f64::from(g) * f64::from(g)).sum())

@@ -13,7 +13,7 @@
 //! | [`algorithm`] | the algorithms of papers, as presets of loss and advantages |
 //! | [`rollout`] | sampling, scoring and rewarding explanations |
 //! | [`step`] | from sequences and a loss to an update |
-//! | [`gradients`], [`adamw`], [`schedule`] | the optimizer |
+//! | [`gradients`], [`optimizer`], [`schedule`] | from gradients to the next weights |
 //! | [`reference_policy`] | the model that the policy is kept close to |
 //! | [`curriculum`] | which problems come next |
 //! | [`evaluation`] | figures of held-out problems |
@@ -21,7 +21,6 @@
 #![doc = concat!("\n\n", include_str!("../README.md"))]
 #![forbid(unsafe_code)]
 
-pub mod adamw;
 pub mod advantage;
 pub mod algorithm;
 pub mod config;
@@ -33,6 +32,7 @@ pub mod gradients;
 pub mod loss;
 pub mod metrics;
 pub mod observer;
+pub mod optimizer;
 pub mod reference_policy;
 pub mod rollout;
 pub mod run_directory;
@@ -42,7 +42,6 @@ pub mod teacher_trainer;
 #[cfg(test)]
 mod tests;
 
-pub use adamw::{AdamW, AdamWConfig, DecayedParameters};
 pub use algorithm::Algorithm;
 pub use config::{
     EvaluationConfig, ReferenceMixing, ReferenceRule, ResolvedTeacherConfig, TeacherConfig,
@@ -56,6 +55,10 @@ pub use fine_tune::{FineTuneConfig, FineTuned, ResolvedFineTuneConfig, fine_tune
 pub use gradients::Gradients;
 pub use metrics::Metrics;
 pub use observer::{MetricsKind, MetricsRecord, Observer, Phase, Progress};
+pub use optimizer::{
+    AdamWConfig, DecayedParameters, MuonConfig, MuonScale, Optimizer, OptimizerConfig,
+    OptimizerState,
+};
 pub use reference_policy::ReferencePolicy;
 pub use rollout::{
     Group, PreparedProblem, RolloutModels, RolloutRecord, Sample, SampleOptions, TeacherTask,

@@ -16,9 +16,9 @@ use didact_models::{Decoder, ParameterVisitor};
 mod forward;
 
 use self::forward::Forward;
-use crate::adamw::{AdamW, AdamWConfig};
 use crate::gradients::Gradients;
 use crate::loss::{Advantage, EntropyCut, Loss, LossOutput, LossSequence, Normalisers};
+use crate::optimizer::{Optimizer, OptimizerConfig, OptimizerState};
 use crate::{Error, Metrics, Result};
 
 /// One sequence to train on.
@@ -107,7 +107,7 @@ impl StepReport {
 pub struct Trainer {
     /// Absent only after an update that failed halfway.
     policy: Option<Decoder>,
-    optimizer: AdamW,
+    optimizer: Optimizer,
     options: StepOptions,
 }
 
@@ -116,7 +116,12 @@ impl Trainer {
     ///
     /// # Errors
     /// Options that mean nothing; a model all of whose parameters are frozen.
-    pub fn new(policy: Decoder, optimizer: AdamWConfig, options: StepOptions) -> Result<Self> {
+    pub fn new(
+        policy: Decoder,
+        optimizer: impl Into<OptimizerConfig>,
+        options: StepOptions,
+    ) -> Result<Self> {
+        let optimizer = optimizer.into();
         crate::config::positive("temperature", options.temperature)?;
         crate::config::not_negative("max_grad_norm", options.max_grad_norm)?;
         crate::config::at_least_one("micro_batch_tokens", options.micro_batch_tokens as u64)?;
@@ -129,7 +134,7 @@ impl Trainer {
         }
         Ok(Self {
             policy: Some(policy),
-            optimizer: AdamW::new(optimizer),
+            optimizer: Optimizer::new(optimizer),
             options,
         })
     }
@@ -154,6 +159,21 @@ impl Trainer {
     #[must_use]
     pub const fn updates(&self) -> u64 {
         self.optimizer.updates()
+    }
+
+    /// The optimizer's state, shared rather than copied.
+    #[must_use]
+    pub fn optimizer_state(&self) -> OptimizerState {
+        self.optimizer.state()
+    }
+
+    /// Goes on from a state that an optimizer of the same configuration had for these weights.
+    ///
+    /// # Errors
+    /// As [`Optimizer::restore`]; [`Error::LostPolicy`].
+    pub fn restore_optimizer(&mut self, state: OptimizerState) -> Result<()> {
+        let policy = self.policy.as_ref().ok_or(Error::LostPolicy)?;
+        self.optimizer.restore(state, policy)
     }
 
     /// Makes one update on `sequences`.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Parser;
 use didact::distill::student::StudentEvaluationConfig;
 use didact::distill::{CollectConfig, PipelineConfig};
-use didact::rl::{AdamWConfig, Decay, FineTuneConfig, Schedule, TeacherConfig};
+use didact::rl::{AdamWConfig, Decay, FineTuneConfig, OptimizerConfig, Schedule, TeacherConfig};
 
 use crate::schooling::Lesson;
 use crate::world::Habits;
@@ -99,10 +99,10 @@ impl Options {
         let small = FineTuneConfig {
             seed: self.seed,
             batch_size: 32,
-            optimizer: AdamWConfig {
+            optimizer: OptimizerConfig::Adamw(AdamWConfig {
                 beta2: 0.99,
                 ..AdamWConfig::default()
-            },
+            }),
             ..FineTuneConfig::published_distillation()
         };
         PipelineConfig {

@@ -3,6 +3,7 @@
 use super::*;
 use crate::advantage::Baseline;
 use crate::loss::{Aggregation, RatioLevel};
+use crate::{AdamWConfig, MuonConfig};
 
 fn small() -> TeacherConfig {
     TeacherConfig {
@@ -13,7 +14,7 @@ fn small() -> TeacherConfig {
 
 #[test]
 fn every_bad_value_is_refused_by_its_key() {
-    let bad: [(&str, fn(&mut TeacherConfig)); 17] = [
+    let bad: [(&str, fn(&mut TeacherConfig)); 18] = [
         ("steps", |c| c.steps = 0),
         ("group_size", |c| c.group_size = 1),
         ("temperature", |c| c.temperature = 0.0),
@@ -39,7 +40,18 @@ fn every_bad_value_is_refused_by_its_key() {
         ("top_p", |c| c.top_p = 0.0),
         ("min_p", |c| c.min_p = 1.0),
         ("warmup_steps", |c| c.warmup_steps = 125),
-        ("optimizer.beta2", |c| c.optimizer.beta2 = 1.0),
+        ("optimizer.beta2", |c| {
+            c.optimizer = OptimizerConfig::Adamw(AdamWConfig {
+                beta2: 1.0,
+                ..AdamWConfig::default()
+            });
+        }),
+        ("optimizer.momentum", |c| {
+            c.optimizer = OptimizerConfig::Muon(MuonConfig {
+                momentum: 1.0,
+                ..MuonConfig::default()
+            });
+        }),
         ("reference_mixing.alpha", |c| {
             c.reference_mixing = Some(ReferenceMixing {
                 every: 1,

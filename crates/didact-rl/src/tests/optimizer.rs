@@ -6,10 +6,13 @@ use didact_engine::EngineConfig;
 use didact_models::{Decoder, ParameterVisitor};
 
 use super::{decoder, hash, weights};
-use crate::adamw::reference_update;
 use crate::config::{ReferenceMixing, ReferenceRule};
+use crate::optimizer::reference_update;
 use crate::reference_policy::mix;
-use crate::{AdamW, AdamWConfig, DecayedParameters, Gradients, ReferencePolicy};
+use crate::{
+    AdamWConfig, DecayedParameters, Gradients, MuonConfig, Optimizer, OptimizerConfig,
+    ReferencePolicy,
+};
 
 /// A gradient for every parameter, another one each step.
 fn gradients(decoder: &Decoder, step: usize) -> Gradients {
@@ -52,7 +55,7 @@ fn the_one_pass_update_is_the_plain_reference() {
             ..config
         };
         let mut model = decoder(1);
-        let mut optimizer = AdamW::new(config);
+        let mut optimizer = Optimizer::new(config);
         let mut expected: Vec<(String, [Tensor<1>; 3])> = weights(&model)
             .into_iter()
             .map(|(path, values)| {
@@ -108,7 +111,7 @@ fn ids_and_tracking_stay_and_snapshots_are_not_touched() {
     let (before, snapshot) = (ids(&model), model.valid());
     let old = hash(&snapshot);
     let all = gradients(&model, 1);
-    let updated = AdamW::new(AdamWConfig::default())
+    let updated = Optimizer::new(AdamWConfig::default())
         .update(model, all, 0.1)
         .unwrap();
     assert_eq!(ids(&updated), before);
@@ -123,7 +126,7 @@ fn a_gradient_of_no_parameter_is_an_error() {
     let mut all = gradients(&model, 1);
     all.insert("model.layers.9.mlp", TensorData::new(vec![1.0_f32], [1]))
         .unwrap();
-    let error = AdamW::new(AdamWConfig::default())
+    let error = Optimizer::new(AdamWConfig::default())
         .update(model, all, 0.1)
         .unwrap_err();
     assert!(error.to_string().contains("model.layers.9.mlp"), "{error}");
@@ -161,4 +164,33 @@ fn the_reference_is_mixed_when_its_rule_says_so() {
     let mut fixed = ReferencePolicy::new(&initial, ReferenceRule::Fixed, EngineConfig::default());
     assert!(!fixed.follow(&policy, 2).unwrap());
     assert_eq!(hash(&mix(&policy, initial, 1.0).unwrap()), hash(&policy));
+}
+
+#[test]
+fn restored_state_goes_on_as_if_nothing_had_happened() {
+    for config in [
+        OptimizerConfig::default(),
+        OptimizerConfig::Muon(MuonConfig::default()),
+    ] {
+        let mut model = decoder(1);
+        let mut optimizer = Optimizer::new(config);
+        for step in 1..=2 {
+            let all = gradients(&model, step);
+            model = optimizer.update(model, all, 0.01).unwrap();
+        }
+        let (state, halfway) = (optimizer.state(), model.clone());
+        for step in 3..=4 {
+            let all = gradients(&model, step);
+            model = optimizer.update(model, all, 0.01).unwrap();
+        }
+        let mut restored = Optimizer::new(config);
+        restored.restore(state, &halfway).unwrap();
+        let mut again = halfway;
+        for step in 3..=4 {
+            let all = gradients(&again, step);
+            again = restored.update(again, all, 0.01).unwrap();
+        }
+        assert_eq!(hash(&again), hash(&model));
+        assert_eq!(restored.state(), optimizer.state());
+    }
 }

@@ -1,0 +1,295 @@
+//! Optimizers with f32 state, keyed by tensor path.
+//!
+//! Owns which rule updates which parameter, the walk over a model's parameters, and the state between updates.
+//! Knows no loss and no schedule: the caller hands the learning rate of each update. Every reduction has a fixed
+//! order and the rest is element-wise, so an update is the same for any number of threads.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use burn::module::Param;
+use burn::tensor::{DType, Device, Tensor, TensorData};
+use didact_models::{Decoder, ParameterMapper};
+use serde::{Deserialize, Serialize};
+
+mod adamw;
+mod muon;
+mod state;
+
+pub use self::adamw::{AdamWConfig, DecayedParameters, reference_update};
+pub use self::muon::{MuonConfig, MuonScale, orthogonalise};
+pub use self::state::OptimizerState;
+
+use self::adamw::AdamWStep;
+use self::muon::MuonStep;
+use self::state::{FIRST_MOMENT, MASTER, MOMENTUM, SECOND_MOMENT, Slots, Trainable, entries};
+use crate::gradients::{Gradients, mutable, read, values};
+use crate::{Error, Result};
+
+/// Which optimizer, and its constants: in TOML, `optimizer = { kind = "adamw", beta2 = 0.95 }`.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum OptimizerConfig {
+    /// AdamW for every tensor; the default.
+    Adamw(AdamWConfig),
+    /// Muon for the matrices of the layers, AdamW for the rest.
+    Muon(MuonConfig),
+}
+
+impl Default for OptimizerConfig {
+    fn default() -> Self {
+        Self::Adamw(AdamWConfig::default())
+    }
+}
+
+impl From<AdamWConfig> for OptimizerConfig {
+    fn from(config: AdamWConfig) -> Self {
+        Self::Adamw(config)
+    }
+}
+
+impl From<MuonConfig> for OptimizerConfig {
+    fn from(config: MuonConfig) -> Self {
+        Self::Muon(config)
+    }
+}
+
+impl OptimizerConfig {
+    /// Checks the ranges; `key` is the path of this table in the configuration.
+    ///
+    /// # Errors
+    /// [`Error::Configuration`] names the key.
+    pub fn validate(&self, key: &str) -> Result<()> {
+        match self {
+            Self::Adamw(config) => config.validate(key),
+            Self::Muon(config) => config.validate(key),
+        }
+    }
+
+    /// What updates the tensor called `path`.
+    fn rule(&self, path: &str, rank: usize) -> Rule {
+        match self {
+            Self::Muon(_) if MuonConfig::updates(path, rank) => Rule::Muon,
+            Self::Adamw(_) | Self::Muon(_) => Rule::Adamw,
+        }
+    }
+
+    const fn adamw(&self) -> &AdamWConfig {
+        match self {
+            Self::Adamw(config) => config,
+            Self::Muon(config) => &config.adamw,
+        }
+    }
+}
+
+/// How one parameter is updated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Rule {
+    Adamw,
+    Muon,
+}
+
+/// An optimizer and its state.
+///
+/// Parameters of half precision have a master copy in f32: updates are added to it, and the weights are its
+/// rounding, to the nearest, so that steps too small for the weights' own precision add up.
+#[derive(Debug, Clone)]
+pub struct Optimizer {
+    config: OptimizerConfig,
+    state: OptimizerState,
+}
+
+impl Optimizer {
+    /// An optimizer without state.
+    #[must_use]
+    pub fn new(config: impl Into<OptimizerConfig>) -> Self {
+        Self {
+            config: config.into(),
+            state: OptimizerState::default(),
+        }
+    }
+
+    /// The number of updates made.
+    #[must_use]
+    pub const fn updates(&self) -> u64 {
+        self.state.updates
+    }
+
+    /// Bytes that the state takes.
+    #[must_use]
+    pub fn state_bytes(&self) -> usize {
+        self.state.bytes()
+    }
+
+    /// Updates every parameter of `decoder` that has a gradient.
+    ///
+    /// Ids, devices, precision and gradient tracking of the parameters stay. A buffer that nothing else shares is
+    /// changed in place; one that a snapshot still shares is copied first. Parameters that record no gradient
+    /// have no state. The gradients are taken to be finite, as [`Gradients::clip`] checks.
+    ///
+    /// # Errors
+    /// A gradient whose path or shape belongs to no parameter that records gradients: then neither state nor
+    /// weights are changed. A tensor that cannot be read: then both are lost.
+    pub fn update(
+        &mut self,
+        decoder: Decoder,
+        gradients: Gradients,
+        learning_rate: f64,
+    ) -> Result<Decoder> {
+        check_gradients(&decoder, &gradients)?;
+        self.state.updates += 1;
+        let mut pass = UpdatePass {
+            config: self.config,
+            adamw: AdamWStep::new(self.config.adamw(), self.state.updates, learning_rate),
+            muon: match self.config {
+                OptimizerConfig::Muon(config) => Some(MuonStep::new(config, learning_rate)),
+                OptimizerConfig::Adamw(_) => None,
+            },
+            tensors: &mut self.state.tensors,
+            gradients,
+            outcome: Ok(()),
+        };
+        let decoder = decoder.map_parameters(&mut pass);
+        pass.outcome?;
+        Ok(decoder)
+    }
+
+    /// The state as it is now, without a copy: the next update copies each tensor that is still held.
+    #[must_use]
+    pub fn state(&self) -> OptimizerState {
+        self.state.clone()
+    }
+
+    /// Goes on from `state`, which an optimizer of the same configuration had for the weights of `decoder`.
+    ///
+    /// # Errors
+    /// [`Error::OptimizerState`] names every tensor that is missing, that belongs to no trained parameter, that
+    /// has another shape or a number that is not finite, and every half-precision weight that is not its master
+    /// copy rounded. The optimizer is as before then.
+    pub fn restore(&mut self, state: OptimizerState, decoder: &Decoder) -> Result<()> {
+        let state = state.aligned();
+        state::check(&state, &self.config, decoder)?;
+        self.state = state;
+        Ok(())
+    }
+}
+
+fn check_gradients(decoder: &Decoder, gradients: &Gradients) -> Result<()> {
+    let trainable: BTreeMap<String, Vec<usize>> = Trainable::all(decoder)
+        .into_iter()
+        .map(|t| (t.path, t.shape))
+        .collect();
+    for path in gradients.paths() {
+        let Some(shape) = trainable.get(path) else {
+            return Err(Error::UnknownTensor {
+                path: path.to_owned(),
+            });
+        };
+        let found = gradients.get(path).map(TensorData::shape);
+        if found.is_some_and(|found| **found != **shape) {
+            return Err(Error::MismatchedTensor {
+                path: path.to_owned(),
+                expected: format!("{shape:?}"),
+                found: format!("a gradient of {found:?}"),
+            });
+        }
+    }
+    Ok(())
+}
+
+struct UpdatePass<'a> {
+    config: OptimizerConfig,
+    adamw: AdamWStep,
+    muon: Option<MuonStep>,
+    tensors: &'a mut BTreeMap<String, Arc<TensorData>>,
+    gradients: Gradients,
+    outcome: Result<()>,
+}
+
+impl UpdatePass<'_> {
+    /// The weights after the update, of the precision that they had.
+    fn update(&mut self, path: &str, device: &Device, weights: TensorData) -> Result<TensorData> {
+        let dtype = weights.dtype();
+        if !Trainable::is_half(dtype) {
+            let mut weights = weights;
+            self.update_f32(path, device, &mut weights)?;
+            return Ok(weights);
+        }
+        let mut slots = Slots {
+            path,
+            tensors: self.tensors,
+        };
+        let mut master = slots
+            .take(MASTER)
+            .unwrap_or_else(|| Arc::new(weights.convert_dtype(DType::F32)));
+        self.update_f32(path, device, Arc::make_mut(&mut master))?;
+        let weights = state::rounded(path, &master, dtype)?;
+        let mut slots = Slots {
+            path,
+            tensors: self.tensors,
+        };
+        slots.put(MASTER, master);
+        Ok(weights)
+    }
+
+    fn update_f32(
+        &mut self,
+        path: &str,
+        device: &Device,
+        parameter: &mut TensorData,
+    ) -> Result<()> {
+        let (rank, shape) = (parameter.rank(), parameter.shape().to_vec());
+        let gradient = self.gradients.remove(path);
+        let mut slots = Slots {
+            path,
+            tensors: self.tensors,
+        };
+        match (self.config.rule(path, rank), self.muon) {
+            (Rule::Muon, Some(muon)) => {
+                let mut momentum = slots.take_or_zeros(MOMENTUM, &shape);
+                if let Some(gradient) = gradient {
+                    let momentum = entries(path, &mut momentum)?;
+                    muon.update(path, device, parameter, gradient, momentum)?;
+                }
+                slots.put(MOMENTUM, momentum);
+            }
+            _ => {
+                let mut first = slots.take_or_zeros(FIRST_MOMENT, &shape);
+                let mut second = slots.take_or_zeros(SECOND_MOMENT, &shape);
+                if let Some(gradient) = gradient {
+                    self.adamw.update(
+                        rank,
+                        mutable(path, parameter)?,
+                        values(path, &gradient)?,
+                        [entries(path, &mut first)?, entries(path, &mut second)?],
+                    );
+                }
+                slots.put(FIRST_MOMENT, first);
+                slots.put(SECOND_MOMENT, second);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl ParameterMapper for UpdatePass<'_> {
+    fn map<const D: usize>(&mut self, path: &str, parameter: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        if self.outcome.is_err() || !parameter.base().is_require_grad() {
+            return parameter;
+        }
+        let (id, tensor, mapper) = parameter.consume();
+        let (device, dtype) = (tensor.device(), tensor.dtype());
+        let inner = tensor.inner();
+        let inner_device = inner.device();
+        let weights = read(path, inner).and_then(|data| self.update(path, &inner_device, data));
+        let tensor = match weights {
+            Ok(data) => Tensor::from_data(data, (&device, dtype)).require_grad(),
+            // The update as a whole fails: what stands in this parameter no longer matters.
+            Err(error) => {
+                self.outcome = Err(error);
+                Tensor::empty([0; D], &device)
+            }
+        };
+        Param::from_mapped_value(id, tensor, mapper)
+    }
+}
