@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 use crate::Result;
 use crate::metrics::{Means, Metrics};
 use crate::rollout::{
-    Group, PreparedProblem, RolloutModels, RolloutRecord, SampleOptions, TeacherTask, sample, score,
+    Group, PreparedProblem, RolloutModels, RolloutOrigin, RolloutRecord, SampleOptions,
+    TeacherTask, sample, score,
 };
 
 /// The name under which a reward logs its penalty for an explanation without end tag.
@@ -43,7 +44,7 @@ pub struct Evaluation {
     pub metrics: Metrics,
 }
 
-/// Samples, scores and evaluates explanations of `problems`.
+/// Samples, scores and evaluates explanations of `problems`; `origin` says for which look.
 ///
 /// The draws depend on `options` alone, so that looks at two teachers take the same ones.
 ///
@@ -54,19 +55,20 @@ pub fn evaluate_teacher(
     task: &TeacherTask,
     problems: &[PreparedProblem],
     options: SampleOptions<'_>,
-    step: u64,
+    origin: RolloutOrigin<'_>,
 ) -> Result<(Evaluation, Vec<RolloutRecord>)> {
     let chosen: Vec<usize> = (0..problems.len()).collect();
     let mut groups = sample(models.policy, task, problems, &chosen, options)?;
+    let step = origin.step;
     score(models, task, problems, &mut groups, step, None)?;
     let mut means = Means::new();
     let mut records = Vec::new();
     let mut found = Vec::with_capacity(groups.len());
-    for group in &groups {
+    for (place, group) in groups.iter().enumerate() {
         let problem = &problems[group.problem];
         found.push(evaluate_problem(&problem.problem.id, group, &mut means));
         let samples = group.samples.iter();
-        records.extend(samples.map(|s| RolloutRecord::new(step, problem, s, None)));
+        records.extend(samples.map(|s| RolloutRecord::new(origin, task, problem, place, s)));
     }
     let mut metrics = Metrics::new();
     metrics.extend_prefixed("eval/", &means.metrics());

@@ -41,6 +41,7 @@ pub mod step;
 pub mod teacher_trainer;
 #[cfg(test)]
 mod tests;
+pub mod warnings;
 
 pub use algorithm::Algorithm;
 pub use config::{
@@ -61,10 +62,11 @@ pub use optimizer::{
 };
 pub use reference_policy::ReferencePolicy;
 pub use rollout::{
-    Group, PreparedProblem, RolloutModels, RolloutRecord, Sample, SampleOptions, TeacherTask,
-    TrainingScores,
+    Group, PreparedProblem, RolloutModels, RolloutOrigin, RolloutRecord, Sample, SampleOptions,
+    TeacherTask, TrainingScores,
 };
 pub use run_directory::RunDirectory;
 pub use schedule::{Decay, Schedule};
 pub use step::{StepOptions, StepReport, Trainer, TrainingSequence};
 pub use teacher_trainer::{StudentModel, TeacherModels, TeacherReport, TeacherTrainer};
+pub use warnings::{Warning, WarningKind};

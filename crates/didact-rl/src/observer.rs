@@ -4,6 +4,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::rollout::RolloutOrigin;
+use crate::warnings::Warning;
 use crate::{Metrics, Result, RolloutRecord};
 
 /// What a line of metrics is about.
@@ -92,10 +94,17 @@ pub trait Observer {
     /// What the observer makes of it.
     fn on_rollouts(
         &mut self,
-        _kind: MetricsKind,
-        _step: u64,
+        _origin: RolloutOrigin<'_>,
         _samples: &[RolloutRecord],
     ) -> Result<()> {
+        Ok(())
+    }
+
+    /// Something looks wrong; the run goes on.
+    ///
+    /// # Errors
+    /// What the observer makes of it.
+    fn on_warning(&mut self, _warning: &Warning) -> Result<()> {
         Ok(())
     }
 }
@@ -120,14 +129,14 @@ impl<A: Observer, B: Observer> Observer for (A, B) {
         self.1.on_metrics(record)
     }
 
-    fn on_rollouts(
-        &mut self,
-        kind: MetricsKind,
-        step: u64,
-        samples: &[RolloutRecord],
-    ) -> Result<()> {
-        self.0.on_rollouts(kind, step, samples)?;
-        self.1.on_rollouts(kind, step, samples)
+    fn on_rollouts(&mut self, origin: RolloutOrigin<'_>, samples: &[RolloutRecord]) -> Result<()> {
+        self.0.on_rollouts(origin, samples)?;
+        self.1.on_rollouts(origin, samples)
+    }
+
+    fn on_warning(&mut self, warning: &Warning) -> Result<()> {
+        self.0.on_warning(warning)?;
+        self.1.on_warning(warning)
     }
 }
 
@@ -144,12 +153,11 @@ impl<T: Observer + ?Sized> Observer for &mut T {
         (**self).on_metrics(record)
     }
 
-    fn on_rollouts(
-        &mut self,
-        kind: MetricsKind,
-        step: u64,
-        samples: &[RolloutRecord],
-    ) -> Result<()> {
-        (**self).on_rollouts(kind, step, samples)
+    fn on_rollouts(&mut self, origin: RolloutOrigin<'_>, samples: &[RolloutRecord]) -> Result<()> {
+        (**self).on_rollouts(origin, samples)
+    }
+
+    fn on_warning(&mut self, warning: &Warning) -> Result<()> {
+        (**self).on_warning(warning)
     }
 }

@@ -6,16 +6,16 @@
 use std::sync::Arc;
 
 use didact_core::{
-    Completion, Generate, GenerateRequest, Outcome, Problem, Reward, Sampling, Score, ScoreSpec,
-    Span, StopReason, StreamKey, TokenId, TokenLogProbs,
+    Completion, Generate, GenerateRequest, Outcome, Problem, Reward, Sampling, Score, StreamKey,
 };
 use didact_data::{Explained, Prompt, PromptFormat, Tokenizer, from_tokens};
-use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result};
 
+mod record;
 mod scoring;
 
+pub use record::{RolloutOrigin, RolloutRecord, ScoreRecord, token_texts};
 pub(crate) use scoring::sample_scores;
 pub use scoring::score;
 
@@ -134,16 +134,6 @@ pub struct TrainingScores {
     pub temperature: f64,
 }
 
-/// One score that the reward asked for.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct ScoreRecord {
-    /// What was asked for.
-    #[serde(flatten)]
-    pub spec: ScoreSpec,
-    /// The log-probs of the span; none where it is empty or the sequence is too long for the scorer.
-    pub log_probs: Option<TokenLogProbs>,
-}
-
 /// One explanation.
 #[derive(Debug, Clone)]
 pub struct Sample {
@@ -250,84 +240,4 @@ pub fn sample(
         groups.push(Group { problem, samples });
     }
     Ok(groups)
-}
-
-/// What a run keeps of one sample: enough to score it again with other coefficients.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct RolloutRecord {
-    /// Updates made before it was sampled.
-    pub step: u64,
-    /// The problem's id.
-    pub problem: String,
-    /// The sample's index in its group.
-    pub sample: usize,
-    /// The version of the weights that sampled it.
-    pub policy_version: u64,
-    /// Tokens of the prompt.
-    pub prompt_tokens: usize,
-    /// The sampled ids.
-    pub ids: Vec<TokenId>,
-    /// The explanation's text.
-    pub text: String,
-    /// Why sampling ended.
-    pub stop: StopReason,
-    /// Whether the explanation was closed by its end tag.
-    pub closed: bool,
-    /// Sampled tokens that straddle explanation and end tag, and belong to neither.
-    pub straddling: usize,
-    /// The explanation's tokens in the teacher's sequence.
-    pub teacher_thought: Option<Span>,
-    /// The explanation's tokens in the student's sequence.
-    pub student_thought: Option<Span>,
-    /// The solution's tokens in the student's sequence.
-    pub student_solution: Option<Span>,
-    /// Log-probs of the sampled ids as they were sampled.
-    pub sampling_log_probs: Vec<f32>,
-    /// Log-probs of the sampled ids under the policy before the update, where training asked for them.
-    pub old_log_probs: Option<Vec<f32>>,
-    /// Log-probs of the sampled ids under the reference, where training asked for them.
-    pub reference_log_probs: Option<Vec<f32>>,
-    /// The scores that the reward asked for.
-    pub scores: Vec<ScoreRecord>,
-    /// Reward and terms, or why there are none.
-    pub outcome: Option<Outcome>,
-    /// The advantage that it was trained with; none where it was not trained on.
-    pub advantage: Option<f64>,
-    /// The advantages of the single sampled tokens, where they differ.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub token_advantages: Option<Vec<f64>>,
-}
-
-impl RolloutRecord {
-    /// What to keep of a sample.
-    #[must_use]
-    pub fn new(
-        step: u64,
-        problem: &PreparedProblem,
-        sample: &Sample,
-        advantage: Option<f64>,
-    ) -> Self {
-        Self {
-            step,
-            problem: problem.problem.id.clone(),
-            sample: sample.index,
-            policy_version: sample.completion.policy_version,
-            prompt_tokens: problem.prompt.ids.len(),
-            ids: sample.completion.ids.clone(),
-            text: sample.explained.text.clone(),
-            stop: sample.completion.stop,
-            closed: sample.explained.closed,
-            straddling: sample.explained.straddling,
-            teacher_thought: sample.explained.teacher.thought,
-            student_thought: sample.explained.student.thought,
-            student_solution: sample.explained.student.solution,
-            sampling_log_probs: sample.completion.sampling_log_probs.clone(),
-            old_log_probs: sample.old_log_probs.clone(),
-            reference_log_probs: sample.reference_log_probs.clone(),
-            scores: sample.scores.clone(),
-            outcome: sample.outcome.clone(),
-            advantage,
-            token_advantages: None,
-        }
-    }
 }

@@ -7,8 +7,9 @@
 //! |---|---|
 //! | `config.json` | the resolved configuration of each stage |
 //! | `metrics.jsonl` | one line a step or evaluation: `stage`, `kind`, `step` and flat numbers |
-//! | `rollouts/step_000001.jsonl` | one line a sample of that step |
-//! | `rollouts/evaluation_000000.jsonl` | one line a held-out sample, by updates made before |
+//! | `warnings.jsonl` | one line a warning, where there was one |
+//! | `rollouts/teacher/step_000001.jsonl` | one line a sample of that step of the stage `teacher` |
+//! | `rollouts/teacher/evaluation_000000.jsonl` | one line a held-out sample, by updates made before |
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
@@ -16,6 +17,9 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+use crate::config::check;
+use crate::rollout::RolloutOrigin;
+use crate::warnings::Warning;
 use crate::{Error, MetricsKind, MetricsRecord, Observer, Result, RolloutRecord};
 
 /// A run's directory, open for writing.
@@ -123,19 +127,40 @@ impl Observer for RunDirectory {
         self.append_metrics(record)
     }
 
-    fn on_rollouts(
-        &mut self,
-        kind: MetricsKind,
-        step: u64,
-        samples: &[RolloutRecord],
-    ) -> Result<()> {
-        let word = match kind {
-            MetricsKind::Train => "step",
-            MetricsKind::Evaluation => "evaluation",
-            MetricsKind::Summary => "summary",
-        };
-        self.write_json_lines(&format!("rollouts/{word}_{step:06}.jsonl"), samples)
+    fn on_rollouts(&mut self, origin: RolloutOrigin<'_>, samples: &[RolloutRecord]) -> Result<()> {
+        self.write_json_lines(&rollout_file(origin)?, samples)
     }
+
+    fn on_warning(&mut self, warning: &Warning) -> Result<()> {
+        let path = self.path.join("warnings.jsonl");
+        let mut line = serde_json::to_string(warning).map_err(|e| Error::json(&path, e))?;
+        line.push('\n');
+        let mut options = OpenOptions::new();
+        let opened = options.create(true).append(true).open(&path);
+        opened
+            .and_then(|mut file| file.write_all(line.as_bytes()))
+            .map_err(|e| Error::io(&path, e))
+    }
+}
+
+/// The rollout file of `origin` within a run directory: `rollouts/teacher/step_000001.jsonl`.
+///
+/// # Errors
+/// A stage whose name cannot name a folder.
+fn rollout_file(origin: RolloutOrigin<'_>) -> Result<String> {
+    let RolloutOrigin { stage, kind, step } = origin;
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_-".contains(c);
+    check(
+        "stage",
+        !stage.is_empty() && stage.chars().all(plain),
+        || format!("`{stage}` names a folder of rollouts; use letters, digits, `_` and `-`"),
+    )?;
+    let word = match kind {
+        MetricsKind::Train => "step",
+        MetricsKind::Evaluation => "evaluation",
+        MetricsKind::Summary => "summary",
+    };
+    Ok(format!("rollouts/{stage}/{word}_{step:06}.jsonl"))
 }
 
 /// Writes a file beside its place and renames it, so that no reader sees half of it.

@@ -16,7 +16,9 @@ use crate::evaluation::{Evaluation, evaluate_teacher};
 use crate::metrics::{Metrics, peak_memory};
 use crate::observer::{MetricsKind, MetricsRecord, Observer, Phase, Progress};
 use crate::reference_policy::ReferencePolicy;
-use crate::rollout::{Group, PreparedProblem, RolloutModels, SampleOptions, TeacherTask};
+use crate::rollout::{
+    Group, PreparedProblem, RolloutModels, RolloutOrigin, SampleOptions, TeacherTask,
+};
 use crate::step::{StepOptions, Trainer, TrainingSequence};
 use crate::{Error, Result};
 
@@ -262,8 +264,8 @@ impl TeacherTrainer {
         let results: Vec<ProblemResult> = collected.all().map(problem_result).collect();
         self.curriculum.observe(step, &results);
         let step = self.updates();
-        let records = self.records(step, &collected, &advantages);
-        observer.on_rollouts(MetricsKind::Train, step, &records)?;
+        let records = self.records(&collected, &advantages);
+        observer.on_rollouts(self.origin(MetricsKind::Train), &records)?;
         observer.on_metrics(&MetricsRecord {
             stage: self.config.stage.clone(),
             kind: MetricsKind::Train,
@@ -291,12 +293,17 @@ impl TeacherTrainer {
             sampling: &self.config.sampling,
             earlier: &[],
         };
+        let origin = RolloutOrigin {
+            stage: &self.config.stage,
+            kind: MetricsKind::Evaluation,
+            step,
+        };
         let mut models = self.engines.models();
         let (evaluation, samples) =
-            evaluate_teacher(&mut models, &self.task, &self.held_out, options, step)?;
+            evaluate_teacher(&mut models, &self.task, &self.held_out, options, origin)?;
         let mut metrics = evaluation.metrics.clone();
         metrics.set("time/evaluate", begin.elapsed().as_secs_f64());
-        observer.on_rollouts(MetricsKind::Evaluation, step, &samples)?;
+        observer.on_rollouts(origin, &samples)?;
         observer.on_metrics(&MetricsRecord {
             stage: self.config.stage.clone(),
             kind: MetricsKind::Evaluation,
@@ -309,6 +316,14 @@ impl TeacherTrainer {
     #[cfg(test)]
     pub(crate) fn student_context_for_tests(&mut self, tokens: usize) {
         self.engines.student.context = tokens;
+    }
+
+    fn origin(&self, kind: MetricsKind) -> RolloutOrigin<'_> {
+        RolloutOrigin {
+            stage: &self.config.stage,
+            kind,
+            step: self.updates(),
+        }
     }
 
     fn announce(&self, observer: &mut dyn Observer, phase: Phase) -> Result<()> {

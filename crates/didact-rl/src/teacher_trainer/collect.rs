@@ -11,7 +11,7 @@ use super::TeacherTrainer;
 use crate::advantage::{CreditedSample, advantages, flat_groups, token_advantages};
 use crate::loss::{Advantage, Loss as _};
 use crate::metrics::Metrics;
-use crate::observer::{Observer, Phase};
+use crate::observer::{MetricsKind, Observer, Phase};
 use crate::rollout::{
     Group, RolloutRecord, Sample, SampleOptions, TrainingScores, sample, sample_scores, score,
 };
@@ -238,17 +238,18 @@ impl TeacherTrainer {
     /// What is kept of all samples of a step; those that were not trained on have no advantage.
     pub(super) fn records(
         &self,
-        step: u64,
         collected: &Collected,
         advantages: &Advantages,
     ) -> Vec<RolloutRecord> {
+        let origin = self.origin(MetricsKind::Train);
         let mut records = Vec::new();
         for (index, group) in collected.all().enumerate() {
             let problem = &self.problems[group.problem];
             for (place, sample) in group.samples.iter().enumerate() {
                 let trained = index < collected.kept.len() && !self.masks(sample);
                 let advantage = trained.then(|| advantages.of_samples[index][place]);
-                let mut record = RolloutRecord::new(step, problem, sample, advantage);
+                let mut record = RolloutRecord::new(origin, &self.task, problem, index, sample);
+                record.advantage = advantage;
                 if trained && let Advantage::Token(of_tokens) = &advantages.credited[index][place] {
                     record.token_advantages = Some(of_tokens.clone());
                 }

@@ -70,7 +70,7 @@ fn tokens_are_credited_with_their_own_share_of_the_kl() {
                 .collect();
             assert_eq!(
                 (x.len(), thought.start),
-                (thought.len(), record.prompt_tokens)
+                (thought.len(), record.prompt_ids.len())
             );
             let mean_x = x.iter().sum::<f64>() / x.len() as f64;
             for (t, x) in x.iter().enumerate() {

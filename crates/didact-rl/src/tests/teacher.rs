@@ -7,8 +7,8 @@ use didact_core::{GroupScores, NamedValue, Outcome, Refusal, Reward, ScoreSpec};
 use super::{Recorder, decoder, hash, problems, task};
 use crate::config::ReferenceMixing;
 use crate::{
-    EvaluationConfig, MetricsKind, Observer, Result, RolloutRecord, RunDirectory, TeacherConfig,
-    TeacherModels, TeacherTask, TeacherTrainer,
+    EvaluationConfig, MetricsKind, Observer, Result, RolloutOrigin, RolloutRecord, RunDirectory,
+    TeacherConfig, TeacherModels, TeacherTask, TeacherTrainer,
 };
 
 pub(super) fn config() -> TeacherConfig {
@@ -45,12 +45,8 @@ pub(super) fn trainer(task: TeacherTask, config: &TeacherConfig) -> TeacherTrain
 pub(super) struct Samples(pub(super) Vec<(MetricsKind, u64, Vec<RolloutRecord>)>);
 
 impl Observer for Samples {
-    fn on_rollouts(
-        &mut self,
-        kind: MetricsKind,
-        step: u64,
-        samples: &[RolloutRecord],
-    ) -> Result<()> {
+    fn on_rollouts(&mut self, origin: RolloutOrigin<'_>, samples: &[RolloutRecord]) -> Result<()> {
+        let RolloutOrigin { kind, step, .. } = origin;
         self.0.push((kind, step, samples.to_vec()));
         Ok(())
     }
@@ -266,16 +262,26 @@ fn a_run_directory_keeps_everything() {
     let read = |name: &str| std::fs::read_to_string(path.join(name)).unwrap();
     let lines = read("metrics.jsonl").lines().count();
     assert_eq!(lines, 3 + 3, "three steps and three looks");
-    let samples = read("rollouts/step_000001.jsonl");
+    let samples = read("rollouts/teacher/step_000001.jsonl");
     assert_eq!(samples.lines().count(), 6);
     let sample: RolloutRecord = serde_json::from_str(samples.lines().next().unwrap()).unwrap();
     assert_eq!(sample.policy_version, 0);
     assert_eq!(sample.ids.len(), sample.sampling_log_probs.len());
     assert!(!sample.scores.is_empty());
-    let second: RolloutRecord =
-        serde_json::from_str(read("rollouts/step_000002.jsonl").lines().next().unwrap()).unwrap();
+    let second: RolloutRecord = serde_json::from_str(
+        read("rollouts/teacher/step_000002.jsonl")
+            .lines()
+            .next()
+            .unwrap(),
+    )
+    .unwrap();
     assert_eq!(second.policy_version, 1, "the engine got the new weights");
-    assert_eq!(read("rollouts/evaluation_000000.jsonl").lines().count(), 2);
+    assert_eq!(
+        read("rollouts/teacher/evaluation_000000.jsonl")
+            .lines()
+            .count(),
+        2
+    );
     assert!(read("config.json").contains("\"max_prompt_tokens\": 148"));
     assert!(RunDirectory::create(&path).is_err());
 }
