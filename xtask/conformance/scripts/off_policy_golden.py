@@ -264,6 +264,8 @@ def variants():
 
 
 def main():
+    # TRL makes tensors of plain numbers, such as SAPO's temperatures, in the default type.
+    torch.set_default_dtype(torch.float64)
     cases = []
     for seed, lengths in enumerate(LENGTHS):
         case = make_case(seed, lengths)
