@@ -40,7 +40,7 @@ impl WholeStep {
         let engine = EngineConfig::default();
         let policy = LocalEngine::new(trainer.policy()?.clone(), engine.clone());
         let reference =
-            ReferencePolicy::new(trainer.policy()?, ReferenceRule::Fixed, engine.clone());
+            ReferencePolicy::new(trainer.policy()?, ReferenceRule::Fixed, engine.clone())?;
         let loss = PolicyGradientConfig {
             beta: inputs.beta,
             ..PolicyGradientConfig::default()

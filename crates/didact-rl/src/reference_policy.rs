@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use burn::module::{Module, Param};
+use burn::module::Param;
 use burn::tensor::{Tensor, TensorData};
 use didact_core::{Score, ScoreRequest, TokenLogProbs};
 use didact_engine::{EngineConfig, LocalEngine};
@@ -18,7 +18,8 @@ use crate::{Error, Result};
 /// A frozen copy of the policy that may follow it: `reference ← α · policy + (1 − α) · reference`.
 ///
 /// It shares the initial policy's memory until the first update, and scores through the same engine, so
-/// before the first update its log-probs are those of the policy bit for bit.
+/// before the first update its log-probs are those of the policy bit for bit. Under an adapter it shares the frozen
+/// weights for good, and a fresh adapter, which adds zeros, is left off.
 #[derive(Debug)]
 pub struct ReferencePolicy {
     engine: LocalEngine,
@@ -27,12 +28,27 @@ pub struct ReferencePolicy {
 
 impl ReferencePolicy {
     /// The reference that `policy` is now.
-    #[must_use]
-    pub fn new(policy: &Decoder, rule: ReferenceRule, engine: EngineConfig) -> Self {
-        Self {
-            engine: LocalEngine::new(policy.valid(), engine),
-            rule,
+    ///
+    /// # Errors
+    /// [`Error::Configuration`] where a policy with an adapter should be mixed in: the two matrices mixed one by one
+    /// are not the mixture of what they add.
+    pub fn new(policy: &Decoder, rule: ReferenceRule, engine: EngineConfig) -> Result<Self> {
+        if policy.adapter().is_some() && matches!(rule, ReferenceRule::Mixed(_)) {
+            return Err(Error::Configuration {
+                key: "reference_mixing".to_owned(),
+                problem: "the policy has a LoRA adapter, whose reference stays as it is; leave the key out"
+                    .to_owned(),
+            });
         }
+        let reference = if adds_nothing(policy)? {
+            policy.without_adapter()
+        } else {
+            policy.clone()
+        };
+        Ok(Self {
+            engine: LocalEngine::new(reference, engine),
+            rule,
+        })
     }
 
     /// Its weights.
@@ -62,6 +78,25 @@ impl Score for ReferencePolicy {
     fn score(&mut self, requests: &[ScoreRequest]) -> didact_core::Result<Vec<Vec<TokenLogProbs>>> {
         self.engine.score(requests)
     }
+}
+
+/// Whether the policy has an adapter all of whose `B` are zero.
+fn adds_nothing(policy: &Decoder) -> Result<bool> {
+    struct Zeros(Result<bool>);
+    impl ParameterVisitor for Zeros {
+        fn visit<const D: usize>(&mut self, path: &str, parameter: &Param<Tensor<D>>) {
+            if path.ends_with(".lora_B.weight") && matches!(self.0, Ok(true)) {
+                self.0 = read(path, parameter.base().inner())
+                    .and_then(|data| Ok(values(path, &data)?.iter().all(|value| *value == 0.0)));
+            }
+        }
+    }
+    if policy.adapter().is_none() {
+        return Ok(false);
+    }
+    let mut zeros = Zeros(Ok(true));
+    policy.visit_parameters(&mut zeros);
+    zeros.0
 }
 
 /// `weight · source + (1 − weight) · target`, tensor by tensor in f32.

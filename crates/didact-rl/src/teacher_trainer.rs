@@ -103,7 +103,7 @@ impl TeacherTrainer {
     /// A trainer that has not made a step yet, with the configuration's curriculum over `problems`.
     ///
     /// # Errors
-    /// A configuration key; no problems; a prompt longer than allowed, by problem; a policy that is frozen; a
+    /// A configuration key, such as mixing a policy with an adapter into its reference; no problems; a prompt longer than allowed, by problem; a policy that is frozen; a
     /// tokenizer without an end of sequence.
     pub fn new(
         models: TeacherModels,
@@ -138,7 +138,7 @@ impl TeacherTrainer {
         let policy = LocalEngine::new(trainer.policy()?.clone(), config.engine.clone())
             .with_token_bytes(token_bytes);
         let reference =
-            ReferencePolicy::new(trainer.policy()?, config.reference, config.engine.clone());
+            ReferencePolicy::new(trainer.policy()?, config.reference, config.engine.clone())?;
         let student = Student::new(models.student, trainer.policy()?, &config.engine);
         let curriculum = config.curriculum.build(config.seed, problems)?;
         Ok(Self {

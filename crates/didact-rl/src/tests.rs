@@ -15,6 +15,7 @@ use crate::{MetricsRecord, Observer, Result, TeacherTask};
 
 mod credit;
 mod fine_tuning;
+mod lora;
 mod optimizer;
 mod steps;
 mod teacher;

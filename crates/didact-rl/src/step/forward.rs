@@ -3,11 +3,11 @@
 //! Owns the forward pass up to the numbers that a loss reads, and the backward pass from the loss's derivatives,
 //! with every layer's activations kept or computed again. Knows no loss and no optimizer.
 
-use burn::module::Module;
+use burn::module::{Module, Param};
 use burn::tensor::{DType, Gradients as Tape, Int, Tensor, TensorData};
 use didact_engine::PackedBatch;
 use didact_kernels::{PackedLayout, attention, linear_log_prob, projected_rows};
-use didact_models::Decoder;
+use didact_models::{Decoder, ParameterVisitor};
 
 use super::{StepOptions, TokenValues, TrainingSequence};
 use crate::gradients::{Gradients, read, values};
@@ -23,9 +23,12 @@ pub(super) struct Forward {
 
 /// What computing layers again needs.
 struct KeptInputs {
-    ids: Tensor<1, Int>,
+    /// Where the input embedding is trained.
+    ids: Option<Tensor<1, Int>>,
     layout: PackedLayout,
-    /// What went into each layer, without gradients.
+    /// The lowest layer that has to be computed again: nothing below it is trained.
+    first: usize,
+    /// What went into each layer from `first` on, without gradients.
     inputs: Vec<Tensor<2>>,
     /// What came out of the last one; the tape of `output` begins here.
     last: Tensor<2>,
@@ -132,20 +135,25 @@ impl KeptInputs {
         let plain = policy.valid();
         let tables = plain.rotary_tables(layout.positions());
         let mut hidden = plain.embed(ids.clone().inner());
+        let trained = Trained::of(policy);
         let mut inputs = Vec::new();
         for layer in 0..plain.config().num_hidden_layers {
-            inputs.push(hidden.clone());
+            if layer >= trained.first_layer {
+                inputs.push(hidden.clone());
+            }
             hidden = plain.forward_layer(layer, hidden, &tables, attend(&plain, layout));
         }
         Self {
-            ids,
+            ids: trained.embedding.then_some(ids),
             layout: layout.clone(),
+            first: trained.first_layer,
             inputs,
             last: Tensor::from_inner(hidden).require_grad(),
         }
     }
 
-    /// From the last layer to the embedding, each computed once more; `gradient` is that of what came out.
+    /// From the last layer down to the lowest trained tensor, each computed once more; `gradient` is that of what
+    /// came out.
     fn backward(
         self,
         policy: &Decoder,
@@ -153,19 +161,58 @@ impl KeptInputs {
         mut gradients: Gradients,
     ) -> Result<Gradients> {
         let tables = policy.rotary_tables(self.layout.positions());
-        for (layer, input) in self.inputs.into_iter().enumerate().rev() {
-            let input = Tensor::from_inner(input).require_grad();
+        for (above, input) in self.inputs.into_iter().enumerate().rev() {
+            let mut input = Tensor::from_inner(input);
+            let goes_on = above > 0 || self.ids.is_some();
+            if goes_on {
+                input = input.require_grad();
+            }
             let attend = attend(policy, &self.layout);
-            let output = policy.forward_layer(layer, input.clone(), &tables, attend);
+            let output = policy.forward_layer(self.first + above, input.clone(), &tables, attend);
             let mut tape = seeded(output, Tensor::from_inner(gradient));
             gradient = input
                 .grad_remove(&mut tape)
                 .unwrap_or_else(|| input.inner().zeros_like());
             gradients.add(Gradients::take(policy, tape)?)?;
         }
-        let tape = seeded(policy.embed(self.ids), Tensor::from_inner(gradient));
-        gradients.add(Gradients::take(policy, tape)?)?;
+        if let Some(ids) = self.ids {
+            let tape = seeded(policy.embed(ids), Tensor::from_inner(gradient));
+            gradients.add(Gradients::take(policy, tape)?)?;
+        }
         Ok(gradients)
+    }
+}
+
+/// The lowest tensors that a step trains.
+struct Trained {
+    /// Whether the input embedding is trained; the lowest layer is the first one then.
+    embedding: bool,
+    /// The lowest layer with a trained tensor, the number of layers where none has one.
+    first_layer: usize,
+}
+
+impl Trained {
+    fn of(policy: &Decoder) -> Self {
+        let mut trained = Self {
+            embedding: false,
+            first_layer: policy.config().num_hidden_layers,
+        };
+        policy.visit_parameters(&mut trained);
+        trained
+    }
+}
+
+impl ParameterVisitor for Trained {
+    fn visit<const D: usize>(&mut self, path: &str, parameter: &Param<Tensor<D>>) {
+        if !parameter.base().is_require_grad() {
+            return;
+        }
+        if path == "model.embed_tokens.weight" {
+            (self.embedding, self.first_layer) = (true, 0);
+        }
+        let layer = path.strip_prefix("model.layers.");
+        let layer = layer.and_then(|rest| rest.split('.').next()?.parse().ok());
+        self.first_layer = self.first_layer.min(layer.unwrap_or(usize::MAX));
     }
 }
 

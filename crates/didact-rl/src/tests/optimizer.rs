@@ -143,7 +143,8 @@ fn the_reference_is_mixed_when_its_rule_says_so() {
         &initial,
         ReferenceRule::Mixed(mixing),
         EngineConfig::default(),
-    );
+    )
+    .unwrap();
     let old = hash(&initial);
     for updates in [0, 1, 3] {
         assert!(!reference.follow(&policy, updates).unwrap());
@@ -161,7 +162,8 @@ fn the_reference_is_mixed_when_its_rule_says_so() {
         }
     }
     assert_eq!(hash(&initial), old, "the initial policy is not touched");
-    let mut fixed = ReferencePolicy::new(&initial, ReferenceRule::Fixed, EngineConfig::default());
+    let engine = EngineConfig::default();
+    let mut fixed = ReferencePolicy::new(&initial, ReferenceRule::Fixed, engine).unwrap();
     assert!(!fixed.follow(&policy, 2).unwrap());
     assert_eq!(hash(&mix(&policy, initial, 1.0).unwrap()), hash(&policy));
 }

@@ -9,7 +9,7 @@ use crate::gradients::values;
 use crate::loss::{Loss, PolicyGradientConfig, PolicyGradientLoss, SftLoss, SurrogateConfig};
 use crate::{AdamWConfig, Gradients, StepOptions, Trainer, TrainingSequence};
 
-const OPTIONS: StepOptions = StepOptions {
+pub(super) const OPTIONS: StepOptions = StepOptions {
     temperature: 0.7,
     max_grad_norm: 1.0,
     micro_batch_tokens: 1 << 20,
@@ -17,7 +17,7 @@ const OPTIONS: StepOptions = StepOptions {
 };
 
 /// Three groups of three completions of unequal length, with advantages and reference log-probs.
-fn sequences() -> Vec<TrainingSequence> {
+pub(super) fn sequences() -> Vec<TrainingSequence> {
     let mut all = Vec::new();
     for group in 0..3_u32 {
         let prefix: Arc<[u32]> = (0..5 + group).map(|i| (7 * i + group) % 250).collect();
@@ -68,7 +68,7 @@ fn gradients(
 }
 
 /// The worst difference of two models' gradients, each relative to its tensor's largest entry.
-fn worst(a: &Gradients, b: &Gradients) -> f64 {
+pub(super) fn worst(a: &Gradients, b: &Gradients) -> f64 {
     assert_eq!(a.paths().collect::<Vec<_>>(), b.paths().collect::<Vec<_>>());
     let mut worst = 0.0_f64;
     for path in a.paths() {
