@@ -9,7 +9,7 @@ use super::steps::{OPTIONS, sequences, worst};
 use super::{decoder, problems, task, teacher, weights};
 use crate::loss::{Loss, PolicyGradientLoss, SftLoss};
 use crate::{
-    AdamW, AdamWConfig, Gradients, StepOptions, TeacherConfig, TeacherModels, TeacherTrainer,
+    AdamWConfig, Gradients, Optimizer, StepOptions, TeacherConfig, TeacherModels, TeacherTrainer,
     Trainer, TrainingSequence,
 };
 
@@ -79,7 +79,7 @@ fn an_update_leaves_frozen_tensors_and_costs_them_no_state() {
     for (path, values) in &before {
         adapter_entries += if is_adapter(path) { values.len() } else { 0 };
     }
-    let mut optimizer = AdamW::new(AdamWConfig::default());
+    let mut optimizer = Optimizer::new(AdamWConfig::default());
     let _ = optimizer.update(policy, found, 1e-3).unwrap();
     assert_eq!(optimizer.state_bytes(), 8 * adapter_entries);
 }
