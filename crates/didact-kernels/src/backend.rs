@@ -1,17 +1,20 @@
-use crate::{AttentionOps, GatedOps, LinearLogProbOps, LinearOps, NormOps, RotaryOps};
+use crate::{
+    AttentionOps, GatedOps, LinearLogProbOps, LinearOps, NormOps, QuantisedOps, RotaryOps,
+};
 
 /// A burn backend that has every fused language-model operation.
 ///
 /// It gathers one family trait for each operation; a backend gets it by implementing them all. Flex
 /// does. CubeCL devices implement [`LinearLogProbOps`] so far, and the free functions take the reference
-/// for the rest there. [`CacheOps`](crate::CacheOps) and [`StreamedOps`](crate::StreamedOps), which only
-/// inference needs, stand apart: they have no gradients.
+/// for the rest there. [`CacheOps`](crate::CacheOps), [`StreamedOps`](crate::StreamedOps) and
+/// [`StreamedQuantisedOps`](crate::StreamedQuantisedOps), which only inference needs, stand apart: they
+/// have no gradients.
 pub trait LmBackend:
-    LinearOps + LinearLogProbOps + AttentionOps + NormOps + RotaryOps + GatedOps
+    LinearOps + LinearLogProbOps + AttentionOps + NormOps + RotaryOps + GatedOps + QuantisedOps
 {
 }
 
 impl<B> LmBackend for B where
-    B: LinearOps + LinearLogProbOps + AttentionOps + NormOps + RotaryOps + GatedOps
+    B: LinearOps + LinearLogProbOps + AttentionOps + NormOps + RotaryOps + GatedOps + QuantisedOps
 {
 }

@@ -39,6 +39,28 @@ pub enum Error {
         /// Its slots.
         slots: usize,
     },
+    /// The scales and minima of a quantised matrix are f16.
+    #[error(
+        "the weight of input {input} and output {output} is {value}; only finite weights up to ±65504 can be quantised"
+    )]
+    NotQuantisable {
+        /// The weight's row.
+        input: usize,
+        /// The weight's column.
+        output: usize,
+        /// What stands there.
+        value: String,
+    },
+    /// Codes, scales and minima must be those of the shape.
+    #[error("a quantised matrix of this shape needs {expected} {what}, got {found}")]
+    QuantisedLength {
+        /// What is counted.
+        what: &'static str,
+        /// How many the shape needs.
+        expected: usize,
+        /// How many came.
+        found: usize,
+    },
     /// Every projected row needs exactly one target.
     #[error("{rows} rows to project but {targets} targets; give one target for each row")]
     TargetCount {

@@ -9,9 +9,12 @@ mod linear;
 mod linear_log_prob;
 mod norm;
 mod product;
+mod quantised;
 mod rotary;
 mod streamed;
 mod vectorised;
+
+pub(crate) use quantised::decode;
 
 use std::mem::MaybeUninit;
 

@@ -15,6 +15,7 @@
 //! | [`gated`] | SwiGLU and GeGLU |
 //! | [`cached_attention`], [`write_slots`] | attention of new rows over a key/value cache |
 //! | [`streamed_product`] | few rows times a matrix that is read once, in f32 or bf16 |
+//! | [`quantised_linear`], [`streamed_quantised_product`] | rows times a frozen [`QuantisedMatrix`] of 8 or 4 bits |
 #![allow(unsafe_code)]
 
 #[cfg(doctest)]
@@ -34,6 +35,7 @@ mod layout;
 mod linear;
 mod linear_log_prob;
 mod norm;
+mod quantised;
 pub mod reference;
 mod rotary;
 mod streamed;
@@ -47,5 +49,9 @@ pub use layout::{PackedLayout, Segment};
 pub use linear::{LinearOps, linear};
 pub use linear_log_prob::{LinearLogProbOps, linear_log_prob, projected_rows, validate_rows};
 pub use norm::{NormOps, rms_norm};
+pub use quantised::{
+    Bits, QuantisedMatrix, QuantisedOps, StreamedQuantisedOps, quantised_linear,
+    streamed_quantised_product,
+};
 pub use rotary::{RotaryOps, rotary};
 pub use streamed::{StreamedOps, streamed_product};

@@ -63,6 +63,7 @@ pub(super) fn product(
     unsafe {
         multiply(
             out.as_mut_ptr(),
+            n,
             [m, n, k],
             lhs,
             rhs,
@@ -88,6 +89,7 @@ pub(super) fn whole_product([m, n, k]: [usize; 3], lhs: Matrix<'_>, rhs: Matrix<
     unsafe {
         multiply(
             out.as_mut_ptr(),
+            n,
             [m, n, k],
             lhs,
             rhs,
@@ -100,11 +102,44 @@ pub(super) fn whole_product([m, n, k]: [usize; 3], lhs: Matrix<'_>, rhs: Matrix<
     out
 }
 
+/// [`product`] into a part of a matrix's columns: rows of `out` are `stride` apart.
+pub(super) fn product_into(
+    out: &mut [f32],
+    stride: usize,
+    [m, n, k]: [usize; 3],
+    lhs: Matrix<'_>,
+    rhs: Matrix<'_>,
+    destination: Destination,
+    parallelism: Parallelism,
+) {
+    let room = m == 0 || n == 0 || (m - 1) * stride + n <= out.len();
+    assert!(
+        n <= stride && room && lhs.holds(m, k) && rhs.holds(k, n),
+        "product: a slice is short"
+    );
+    // SAFETY: the assertion holds every element that gemm reads or writes within its slice, and `out` is borrowed
+    // mutably, so it overlaps neither operand, and all of it is initialised.
+    unsafe {
+        multiply(
+            out.as_mut_ptr(),
+            stride,
+            [m, n, k],
+            lhs,
+            rhs,
+            1.0,
+            destination,
+            parallelism,
+        );
+    }
+}
+
 /// # Safety
-/// Both operands hold what the sizes say. `out` has room for `m·n` elements, overlaps neither operand, and is
-/// initialised where its old values are added to.
+/// Both operands hold what the sizes say. `out` has room for `m` rows of `n` elements that are `stride ≥ n` apart,
+/// overlaps neither operand, and is initialised where its old values are added to.
+#[allow(clippy::too_many_arguments)]
 unsafe fn multiply(
     out: *mut f32,
+    stride: usize,
     [m, n, k]: [usize; 3],
     lhs: Matrix<'_>,
     rhs: Matrix<'_>,
@@ -121,7 +156,7 @@ unsafe fn multiply(
             k,
             out,
             1,
-            n as isize,
+            stride as isize,
             destination == Destination::Add,
             lhs.values.as_ptr(),
             lhs.column_stride as isize,

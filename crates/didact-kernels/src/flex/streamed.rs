@@ -54,11 +54,11 @@ impl StreamedOps for Flex {
 }
 
 /// The rows `[R, K]` and the sizes.
-struct Product<'a> {
-    x: &'a [f32],
-    rows: usize,
-    depth: usize,
-    columns: usize,
+pub(super) struct Product<'a> {
+    pub(super) x: &'a [f32],
+    pub(super) rows: usize,
+    pub(super) depth: usize,
+    pub(super) columns: usize,
 }
 
 impl Product<'_> {
@@ -84,6 +84,24 @@ impl Product<'_> {
                 weight: self.depth,
             };
             columns::multiply(out, self.x, part, strides);
+        })
+    }
+
+    /// For columns from anywhere: `source` gives those from one on.
+    pub(super) fn of_source<W: columns::Source>(
+        &self,
+        source: impl Fn(usize) -> W + Sync,
+    ) -> Vec<f32> {
+        self.in_parts(TRANSPOSED_COLUMNS, |out, first| {
+            let columns = out.len() / self.rows;
+            let strides = columns::Strides {
+                rows: self.rows,
+                columns,
+                depth: self.depth,
+                out: columns,
+                weight: 0,
+            };
+            columns::multiply_source(out, self.x, &source(first), strides);
         })
     }
 

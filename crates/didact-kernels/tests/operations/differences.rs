@@ -1,6 +1,6 @@
 //! Finite differences in f64 of every reference, in every input.
 use burn::tensor::{DType, Device, Int, Tensor};
-use didact_kernels::{Activation, PackedLayout, Segment, reference};
+use didact_kernels::{Activation, Bits, PackedLayout, QuantisedMatrix, Segment, reference};
 
 use crate::support::{Operation, assert_close, host, numbers, value_and_gradients};
 
@@ -104,6 +104,18 @@ fn linear() {
         let weight = inputs[1].clone().reshape([5, 4]);
         reference::linear(x, weight).reshape([-1])
     });
+}
+
+#[test]
+fn quantised_linear() {
+    let values: Vec<f32> = numbers(2, 40 * 3).into_iter().map(|x| x as f32).collect();
+    for bits in [Bits::Eight, Bits::Four] {
+        let weight = QuantisedMatrix::quantise_rows(&values, [3, 40], bits).expect("small numbers");
+        check("quantised_linear", &[numbers(1, 80)], |inputs| {
+            let x = inputs[0].clone().reshape([2, 40]);
+            reference::quantised_linear(x, &weight).reshape([-1])
+        });
+    }
 }
 
 #[test]

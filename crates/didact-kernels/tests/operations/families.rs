@@ -1,7 +1,8 @@
 //! The other families on every device against their references, and the promises of the CPU's paths.
 use burn::tensor::{DType, Device, Tensor};
 use didact_kernels::{
-    Activation, PackedLayout, Segment, attention, gated, linear, reference, rms_norm, rotary,
+    Activation, Bits, PackedLayout, QuantisedMatrix, Segment, attention, gated, linear,
+    quantised_linear, reference, rms_norm, rotary,
 };
 
 use crate::support::{
@@ -331,4 +332,11 @@ fn any_number_of_threads_gives_the_same_bits() {
             gated(gate, up, Activation::Silu).reshape([-1])
         },
     );
+    let values: Vec<f32> = numbers(2, 1100 * 70).iter().map(|x| *x as f32).collect();
+    for bits in [Bits::Eight, Bits::Four] {
+        let weight = QuantisedMatrix::quantise_rows(&values, [1100, 70], bits).expect("small");
+        assert_same_for_any_thread_count("quantised_linear", &[numbers(1, 200 * 70)], |inputs| {
+            quantised_linear(inputs[0].clone().reshape([200, 70]), &weight).reshape([-1])
+        });
+    }
 }

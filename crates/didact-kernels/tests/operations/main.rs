@@ -3,5 +3,6 @@ mod decoding;
 mod differences;
 mod families;
 mod linear_log_prob;
+mod quantised;
 mod references;
 mod support;

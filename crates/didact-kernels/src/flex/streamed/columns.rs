@@ -18,6 +18,34 @@ pub(in crate::flex) struct Strides {
     pub(in crate::flex) weight: usize,
 }
 
+/// Where the columns of a matrix `[depth, columns]` come from.
+pub(in crate::flex) trait Source {
+    /// Numbers that [`read`](Self::read) may write.
+    fn scratch(&self) -> usize;
+
+    /// A column's numbers in f32: as they lie, or in `scratch`.
+    fn read<'a>(&'a self, column: usize, scratch: &'a mut [f32]) -> &'a [f32];
+}
+
+/// Columns that lie so many numbers apart.
+struct Lying<'a, E> {
+    weight: &'a [E],
+    depth: usize,
+    stride: usize,
+}
+
+impl<E: Stored> Source for Lying<'_, E> {
+    fn scratch(&self) -> usize {
+        self.depth
+    }
+
+    #[inline(always)]
+    fn read<'a>(&'a self, column: usize, scratch: &'a mut [f32]) -> &'a [f32] {
+        let weight = &self.weight[column * self.stride..][..self.depth];
+        E::read(weight, scratch)
+    }
+}
+
 /// `out = x·Wᵀ`, the rows of `x` one after the other.
 pub(in crate::flex) fn multiply<E: Stored>(
     out: &mut [f32],
@@ -25,22 +53,37 @@ pub(in crate::flex) fn multiply<E: Stored>(
     weight: &[E],
     strides: Strides,
 ) {
+    let source = Lying {
+        weight,
+        depth: strides.depth,
+        stride: strides.weight,
+    };
+    multiply_source(out, x, &source, strides);
+}
+
+/// [`multiply`] with columns from anywhere; `strides.weight` means nothing.
+pub(in crate::flex) fn multiply_source(
+    out: &mut [f32],
+    x: &[f32],
+    source: &impl Source,
+    strides: Strides,
+) {
     Arch::new().dispatch(Columns {
         out,
         x,
-        weight,
+        source,
         strides,
     });
 }
 
-struct Columns<'a, E> {
+struct Columns<'a, W> {
     out: &'a mut [f32],
     x: &'a [f32],
-    weight: &'a [E],
+    source: &'a W,
     strides: Strides,
 }
 
-impl<E: Stored> WithSimd for Columns<'_, E> {
+impl<W: Source> WithSimd for Columns<'_, W> {
     type Output = ();
 
     #[inline(always)]
@@ -48,7 +91,7 @@ impl<E: Stored> WithSimd for Columns<'_, E> {
         let Self {
             out,
             x,
-            weight,
+            source,
             strides,
         } = self;
         let Strides {
@@ -57,14 +100,14 @@ impl<E: Stored> WithSimd for Columns<'_, E> {
             depth,
             ..
         } = strides;
-        let mut scratch = vec![0.0; COLUMNS * depth];
+        let most = source.scratch().max(1);
+        let mut scratch = vec![0.0; COLUMNS * most];
         for column in (0..columns).step_by(COLUMNS) {
             let here = COLUMNS.min(columns - column);
             let mut of = [&x[..depth]; COLUMNS];
-            let scratch = scratch.chunks_exact_mut(depth).take(here);
+            let scratch = scratch.chunks_exact_mut(most).take(here);
             for (index, scratch) in scratch.enumerate() {
-                let weight = &weight[(column + index) * strides.weight..][..depth];
-                of[index] = E::read(weight, scratch);
+                of[index] = source.read(column + index, scratch);
             }
             let mut row = 0;
             while row < rows {
