@@ -13,8 +13,8 @@ use didact_core::{
 };
 use didact_engine::{EngineConfig, LocalEngine};
 use didact_models::{Decoder, DecoderConfig, DecoderOptions, Family};
-use didact_rl::optimizer::reference_update;
 use didact_rl::loss::SftLoss;
+use didact_rl::optimizer::reference_update;
 use didact_rl::{AdamWConfig, Optimizer, StepOptions, Trainer, TrainingSequence};
 
 #[global_allocator]

@@ -151,12 +151,14 @@ vectorised! {
         let blocks = out.as_chunks_mut::<BLOCK>().0.iter_mut();
         for ((out, codes), line) in blocks.zip(codes.as_chunks::<HALF>().0).zip(lines) {
             let (scale, minimum) = (widen(line.scale), widen(line.minimum));
-            let (low, high) = out.split_at_mut(HALF);
-            for (out, code) in low.iter_mut().zip(codes) {
-                *out = f32::from(*code & 15).mul_add(scale, minimum);
+            // Else the compiler makes vectors of one number of each of several blocks, gathered one by one.
+            let codes = std::hint::black_box(codes);
+            let words: [u32; HALF] = std::array::from_fn(|index| u32::from(codes[index]));
+            for index in 0..HALF {
+                out[index] = ((words[index] & 15) as f32).mul_add(scale, minimum);
             }
-            for (out, code) in high.iter_mut().zip(codes) {
-                *out = f32::from(*code >> 4).mul_add(scale, minimum);
+            for index in 0..HALF {
+                out[HALF + index] = ((words[index] >> 4) as f32).mul_add(scale, minimum);
             }
         }
     }
