@@ -194,7 +194,7 @@ pub struct FineTuned {
 /// Fine-tunes `decoder` on the supervised spans of `examples`.
 ///
 /// The metrics of each update are `loss` (nats per supervised token), `perplexity`, `entropy`, `grad_norm`
-/// (before clipping), `lr`, `epoch` (fraction done), `tokens`, `time/update` and `memory/peak`.
+/// (before clipping), `lr`, `epoch` (fraction done), `tokens`, `time/…` and `memory/peak`.
 ///
 /// # Errors
 /// A configuration key; an example without supervised tokens, longer than the context, or none left, by place
@@ -261,7 +261,11 @@ pub fn fine_tune(
         metrics.set("perplexity", report.loss.exp());
         metrics.set("epoch", (step + 1) as f64 / batches_per_epoch as f64);
         metrics.set("left_out", left_out as f64);
-        metrics.set("time/update", begin.elapsed().as_secs_f64());
+        let seconds = begin.elapsed().as_secs_f64();
+        metrics.set("time/update", seconds);
+        if seconds > 0.0 {
+            metrics.set("time/tokens_per_second", report.tokens as f64 / seconds);
+        }
         if let Some(bytes) = peak_memory() {
             metrics.set("memory/peak", bytes as f64);
         }

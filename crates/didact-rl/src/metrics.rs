@@ -10,6 +10,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+mod names;
+
+pub use names::{METRICS, MetricDescription, describe};
+
 use crate::{Error, Result};
 
 /// Named numbers, in alphabetical order.

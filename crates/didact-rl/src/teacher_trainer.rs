@@ -26,7 +26,7 @@ mod collect;
 mod metrics;
 mod student;
 
-use self::metrics::{rollout_metrics, update_metrics};
+use self::metrics::{add_speed, rollout_metrics, update_metrics};
 use self::student::Student;
 pub use self::student::StudentModel;
 
@@ -254,6 +254,7 @@ impl TeacherTrainer {
             .reference
             .follow(self.trainer.policy()?, updates)?;
         metrics.set("time/update", begin.elapsed().as_secs_f64());
+        add_speed(&mut metrics);
 
         metrics.extend(update_metrics(&sequences, &report));
         metrics.set("lr", learning_rate);

@@ -285,3 +285,46 @@ fn a_run_directory_keeps_everything() {
     assert!(read("config.json").contains("\"max_prompt_tokens\": 148"));
     assert!(RunDirectory::create(&path).is_err());
 }
+
+#[test]
+fn every_metric_that_a_run_writes_is_described() {
+    let mut recorder = Recorder::default();
+    trainer(task(), &config()).run(&mut recorder).unwrap();
+    let mut names = std::collections::BTreeSet::new();
+    for record in &recorder.records {
+        names.extend(record.metrics.iter().map(|(name, _)| name.to_owned()));
+    }
+    for name in &names {
+        assert!(crate::metrics::describe(name).is_some(), "{name}");
+    }
+    for name in [
+        "reward",
+        "reward_std",
+        "frac_reward_zero_std",
+        "completions/mean_length",
+        "completions/min_length",
+        "completions/max_length",
+        "completions/clipped_ratio",
+        "entropy",
+        "kl",
+        "clip_ratio/low_mean",
+        "clip_ratio/high_mean",
+        "clip_ratio/region_mean",
+        "sampling/importance_ratio_mean",
+        "sampling/importance_ratio_max",
+        "sampling/logp_diff_mean",
+        "sampling/logp_diff_max",
+        "sampling/logp_diff_by_position/000032",
+        "kl_sample_train_v1",
+        "kl_sample_train_v2",
+        "grad_norm",
+        "lr",
+        "time/tokens_per_second",
+        "time/generate",
+        "time/score",
+        "time/update",
+        "eval/reward",
+    ] {
+        assert!(names.contains(name), "{name} is missing among {names:?}");
+    }
+}
