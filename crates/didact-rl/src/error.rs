@@ -101,6 +101,33 @@ pub enum Error {
         /// What the system said.
         source: std::io::Error,
     },
+    /// A line of a rollout file that holds no sample, or one that contradicts itself.
+    #[error("{}, line {line}: {problem}", path.display())]
+    Rollout {
+        /// The file.
+        path: PathBuf,
+        /// The line, counted from 1.
+        line: usize,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A reward that asks for a score which a run did not record.
+    #[error(
+        "{}, line {line}: sample {sample} has no score of {wanted}, which the reward asks for; recorded are: \
+         {recorded}. Only a model could compute it", path.display()
+    )]
+    MissingScore {
+        /// The file.
+        path: PathBuf,
+        /// The line, counted from 1.
+        line: usize,
+        /// The sample.
+        sample: String,
+        /// What the reward asks for.
+        wanted: String,
+        /// What there is.
+        recorded: String,
+    },
     /// A value that cannot be written as JSON or read from it.
     #[error("{}: {source}", path.display())]
     Json {

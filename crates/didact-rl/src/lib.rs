@@ -18,6 +18,8 @@
 //! | [`curriculum`] | which problems come next |
 //! | [`evaluation`] | figures of held-out problems |
 //! | [`run_directory`], [`metrics`], [`observer`] | the records of a run |
+//! | [`rescore`] | other rewards of recorded samples, without a model |
+//! | [`warnings`] | what looks wrong in a run, with advice |
 #![doc = concat!("\n\n", include_str!("../README.md"))]
 #![forbid(unsafe_code)]
 
@@ -34,6 +36,7 @@ pub mod metrics;
 pub mod observer;
 pub mod optimizer;
 pub mod reference_policy;
+pub mod rescore;
 pub mod rollout;
 pub mod run_directory;
 pub mod schedule;
@@ -61,6 +64,7 @@ pub use optimizer::{
     OptimizerState,
 };
 pub use reference_policy::ReferencePolicy;
+pub use rescore::{Rescored, Rescorer};
 pub use rollout::{
     Group, PreparedProblem, RolloutModels, RolloutOrigin, RolloutRecord, Sample, SampleOptions,
     TeacherTask, TrainingScores,

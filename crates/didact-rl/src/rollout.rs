@@ -16,8 +16,8 @@ mod record;
 mod scoring;
 
 pub use record::{RolloutOrigin, RolloutRecord, ScoreRecord, token_texts};
-pub(crate) use scoring::sample_scores;
 pub use scoring::score;
+pub(crate) use scoring::{outcomes, sample_scores};
 
 /// What explanations are made with and judged by.
 #[derive(Clone)]

@@ -17,6 +17,7 @@ mod credit;
 mod fine_tuning;
 mod lora;
 mod optimizer;
+mod rescoring;
 mod steps;
 mod teacher;
 

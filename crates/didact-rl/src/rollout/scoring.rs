@@ -1,8 +1,8 @@
 //! One pass a model: which spans it scores of every sample, and what the reward makes of the scores.
 
 use didact_core::{
-    GroupScores, Outcome, Problem, Refusal, SampleScores, ScoreContext, ScoreRequest, ScoreSpec,
-    Scorer, Span, SpanName, TokenLogProbs,
+    GroupScores, Outcome, Problem, Refusal, Reward, SampleScores, ScoreContext, ScoreRequest,
+    ScoreSpec, Scorer, Span, SpanName, TokenLogProbs,
 };
 use didact_data::Prompt;
 
@@ -318,8 +318,8 @@ pub(crate) fn sample_scores(sample: &Sample) -> SampleScores {
 }
 
 fn evaluate(task: &TeacherTask, problem: &Problem, group: &mut Group, step: u64) -> Result<()> {
-    let too_long = |sample: &Sample| {
-        sample.scores.iter().any(|score| {
+    let samples = group.samples.iter().map(|sample| {
+        let too_long = sample.scores.iter().any(|score| {
             let sequence = match score.spec.context {
                 ScoreContext::Teacher => &sample.explained.teacher,
                 ScoreContext::Student => &sample.explained.student,
@@ -329,45 +329,55 @@ fn evaluate(task: &TeacherTask, problem: &Problem, group: &mut Group, step: u64)
                 SpanName::Solution => sequence.solution,
             };
             span.is_some() && score.log_probs.is_none()
-        })
-    };
-    let scored: Vec<usize> = (0..group.samples.len())
-        .filter(|&i| !too_long(&group.samples[i]))
-        .collect();
-    let samples = scored.iter().map(|&i| sample_scores(&group.samples[i]));
+        });
+        (!too_long).then(|| sample_scores(sample))
+    });
+    let outcomes = outcomes(&*task.reward, problem, step, samples.collect())?;
+    for (sample, outcome) in group.samples.iter_mut().zip(outcomes) {
+        sample.outcome = Some(outcome);
+    }
+    Ok(())
+}
+
+/// What a reward makes of a group; `None` stands for a sample that did not fit into a scorer's context, which the
+/// reward does not see.
+pub(crate) fn outcomes(
+    reward: &dyn Reward,
+    problem: &Problem,
+    step: u64,
+    samples: Vec<Option<SampleScores>>,
+) -> Result<Vec<Outcome>> {
+    let mut outcomes = vec![Outcome::Refused(Refusal::TooLong); samples.len()];
+    let (places, samples): (Vec<usize>, Vec<SampleScores>) = samples
+        .into_iter()
+        .enumerate()
+        .filter_map(|(place, sample)| Some((place, sample?)))
+        .unzip();
+    if samples.is_empty() {
+        return Ok(outcomes);
+    }
     let scores = GroupScores {
         problem,
         step,
-        samples: samples.collect(),
+        samples,
     };
-    let outcomes = if scored.is_empty() {
-        Vec::new()
-    } else {
-        task.reward.evaluate(&scores)?
-    };
-    if outcomes.len() != scored.len() {
+    let evaluated = reward.evaluate(&scores)?;
+    if evaluated.len() != places.len() {
         return Err(Error::TrainingData {
             what: format!("problem {}", problem.id),
             problem: format!(
                 "the reward gave {} outcomes for {} samples",
-                outcomes.len(),
-                scored.len()
+                evaluated.len(),
+                places.len()
             ),
         });
     }
-    for sample in &mut group.samples {
-        sample.outcome = Some(Outcome::Refused(Refusal::TooLong));
-    }
-    for (&index, outcome) in scored.iter().zip(outcomes) {
-        let sample = &mut group.samples[index];
-        if let Some(reward) = outcome.reward().filter(|reward| !reward.is_finite()) {
+    for ((place, outcome), sample) in places.into_iter().zip(evaluated).zip(&scores.samples) {
+        if let Some(value) = outcome.reward().filter(|reward| !reward.is_finite()) {
             let what = format!("reward of sample {}", sample.id);
-            return Err(Error::NonFinite {
-                what,
-                value: reward,
-            });
+            return Err(Error::NonFinite { what, value });
         }
-        sample.outcome = Some(outcome);
+        outcomes[place] = outcome;
     }
-    Ok(())
+    Ok(outcomes)
 }

@@ -47,6 +47,9 @@ fn the_loss_falls_and_every_step_is_reported() {
     for name in ["loss", "grad_norm", "entropy", "lr", "epoch", "time/update"] {
         assert!(last.metrics.get(name).is_some(), "{name}");
     }
+    for (name, _) in last.metrics.iter() {
+        assert!(crate::metrics::describe(name).is_some(), "{name}");
+    }
     assert_eq!(last.metrics.get("epoch"), Some(4.0));
     assert!((tuned.losses[7] - last.metrics.get("loss").unwrap()).abs() < 1e-12);
 }
