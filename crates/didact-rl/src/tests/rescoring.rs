@@ -173,7 +173,7 @@ fn lines_that_cannot_be_true_are_refused_by_place() {
         "teacher_thought",
     );
     refused(
-        &|l| l[1]["student_solution"]["start"] = Value::from(0),
+        &|l| l[1]["student_solution"]["end"] = Value::from(0),
         "student_solution",
     );
     refused(
