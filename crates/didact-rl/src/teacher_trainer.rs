@@ -139,7 +139,12 @@ impl TeacherTrainer {
             .with_token_bytes(token_bytes);
         let reference =
             ReferencePolicy::new(trainer.policy()?, config.reference, config.engine.clone())?;
-        let student = Student::new(models.student, trainer.policy()?, &config.engine);
+        let student = Student::new(
+            models.student,
+            trainer.policy()?,
+            reference.decoder(),
+            &config.engine,
+        );
         let curriculum = config.curriculum.build(config.seed, problems)?;
         Ok(Self {
             config,
@@ -195,6 +200,12 @@ impl TeacherTrainer {
     #[must_use]
     pub const fn reference(&self) -> &ReferencePolicy {
         &self.engines.reference
+    }
+
+    /// The student as it is now.
+    #[must_use]
+    pub const fn student(&self) -> &Decoder {
+        self.engines.student.engine.decoder()
     }
 
     /// Makes all steps that are left, with the looks at held-out problems before, between and after them.

@@ -15,9 +15,11 @@ use crate::{MetricsRecord, Observer, Result, TeacherTask};
 
 mod credit;
 mod fine_tuning;
+mod invariants;
 mod lora;
 mod optimizer;
 mod rescoring;
+mod self_teaching;
 mod steps;
 mod teacher;
 
@@ -25,11 +27,17 @@ const VOCABULARY: usize = 258;
 
 /// A tiny decoder that records gradients.
 fn decoder(seed: u64) -> Decoder {
-    let mut options = DecoderOptions::new(Family::Llama, VOCABULARY, 16, 24, 2, 4);
+    decoder_of(Family::Llama, true, seed)
+}
+
+/// The same of any family; without tied embeddings with biases where it can have them.
+fn decoder_of(family: Family, tied: bool, seed: u64) -> Decoder {
+    let mut options = DecoderOptions::new(family, VOCABULARY, 16, 24, 2, 4);
     options.num_key_value_heads = 2;
     options.head_dim = 4;
     options.max_position_embeddings = 160;
-    options.tie_word_embeddings = true;
+    options.tie_word_embeddings = tied;
+    options.attention_bias = !tied && family != Family::Mistral;
     let config = DecoderConfig::new(options).unwrap();
     Decoder::init(&config, seed, &Device::flex().autodiff())
 }

@@ -14,7 +14,8 @@ use didact_models::Decoder;
 pub enum StudentModel {
     /// A model of its own, which stays as it is.
     Separate(Box<Decoder>),
-    /// The policy as it began, which stays as it is. Its memory is the reference's for as long as that is not mixed.
+    /// The policy as it began, which stays as it is. Its memory is the reference's for as long as that is not mixed;
+    /// of a policy with a fresh adapter it is the base, with the adapter off.
     Initial,
     /// The policy as it is now: the student learns what the teacher learns. Its memory is the policy's.
     Current,
@@ -35,12 +36,19 @@ pub(super) struct Student {
 }
 
 impl Student {
-    pub(super) fn new(model: StudentModel, policy: &Decoder, config: &EngineConfig) -> Self {
+    /// `reference` is the policy as it began.
+    pub(super) fn new(
+        model: StudentModel,
+        policy: &Decoder,
+        reference: &Decoder,
+        config: &EngineConfig,
+    ) -> Self {
         let follows = matches!(model, StudentModel::Current);
         let decoder = match model {
             StudentModel::Separate(decoder) => *decoder,
-            // A handle to the same tensors: an update that finds them held elsewhere leaves them as they are.
-            StudentModel::Initial | StudentModel::Current => policy.clone(),
+            // Handles to the same tensors: an update that finds them held elsewhere leaves them as they are.
+            StudentModel::Initial => reference.clone(),
+            StudentModel::Current => policy.clone(),
         };
         Self {
             context: decoder.config().max_position_embeddings,

@@ -42,7 +42,7 @@ pub(super) fn sequences() -> Vec<TrainingSequence> {
 }
 
 /// Strictly on-policy, on the tokens of highest entropy, which is rewarded.
-fn entropic(entropy_bonus: f64) -> PolicyGradientLoss {
+pub(super) fn entropic(entropy_bonus: f64) -> PolicyGradientLoss {
     let config = PolicyGradientConfig {
         surrogate: SurrogateConfig::OnPolicy,
         top_entropy: 0.5,
