@@ -17,6 +17,7 @@
 //! | [`reference_policy`] | the model that the policy is kept close to |
 //! | [`curriculum`] | which problems come next |
 //! | [`evaluation`] | figures of held-out problems |
+//! | [`memory`] | how much memory a run will take |
 //! | [`run_directory`], [`metrics`], [`observer`] | the records of a run |
 //! | [`rescore`] | other rewards of recorded samples, without a model |
 //! | [`warnings`] | what looks wrong in a run, with advice |
@@ -32,6 +33,7 @@ pub mod evaluation;
 pub mod fine_tune;
 pub mod gradients;
 pub mod loss;
+pub mod memory;
 pub mod metrics;
 pub mod observer;
 pub mod optimizer;
@@ -57,6 +59,7 @@ pub use error::{Error, Result};
 pub use evaluation::{Evaluation, ProblemEvaluation, evaluate_teacher};
 pub use fine_tune::{FineTuneConfig, FineTuned, ResolvedFineTuneConfig, fine_tune};
 pub use gradients::Gradients;
+pub use memory::MemoryEstimate;
 pub use metrics::Metrics;
 pub use observer::{MetricsKind, MetricsRecord, Observer, Phase, Progress};
 pub use optimizer::{

@@ -159,6 +159,17 @@ impl LoraConfig {
         self.resolve(Source::OPTIONS, config).map(|_| ())
     }
 
+    /// How many numbers the adapter of a decoder of `config` holds.
+    ///
+    /// # Errors
+    /// As [`validate`](Self::validate).
+    pub fn parameter_count(&self, config: &DecoderConfig) -> Result<u64> {
+        let numbers =
+            |placed: &Placed| placed.rank as u64 * (placed.inputs + placed.outputs) as u64;
+        let placed = self.resolve(Source::OPTIONS, config)?;
+        Ok(placed.iter().map(numbers).sum())
+    }
+
     /// The adapters, in the order of the projections; `check` names the configuration in errors.
     pub(super) fn resolve(&self, check: Source<'_>, config: &DecoderConfig) -> Result<Vec<Placed>> {
         let names = check.keys;

@@ -1,0 +1,151 @@
+//! Figures of models that people train.
+
+use didact_models::{DecoderOptions, Family};
+
+use super::*;
+use crate::config::ReferenceMixing;
+use crate::{FineTuneConfig, MuonConfig, TeacherConfig};
+
+/// Qwen2.5-7B.
+fn seven_billion() -> DecoderConfig {
+    let mut options = DecoderOptions::new(Family::Qwen2, 152_064, 3584, 18_944, 28, 28);
+    options.num_key_value_heads = 4;
+    options.max_position_embeddings = 32_768;
+    DecoderConfig::new(options).unwrap()
+}
+
+fn teacher(
+    model: &DecoderConfig,
+    change: impl FnOnce(&mut TeacherConfig),
+) -> ResolvedTeacherConfig {
+    let mut config = TeacherConfig {
+        reference_mixing: None,
+        max_completion_tokens: 2048,
+        micro_batch_tokens: 4096,
+        ..TeacherConfig::published()
+    };
+    change(&mut config);
+    config
+        .resolve(model.max_position_embeddings, &[0], "</explanation>")
+        .unwrap()
+}
+
+const GIGABYTE: f64 = 1e9;
+
+fn gigabytes(bytes: u64) -> f64 {
+    bytes as f64 / GIGABYTE
+}
+
+fn part(estimate: &MemoryEstimate, name: &str) -> u64 {
+    let parts = estimate.parts().iter().filter(|part| part.name == name);
+    parts.map(|part| part.bytes).sum()
+}
+
+#[test]
+fn seven_billion_parameters_need_what_is_known_of_them() {
+    let model = seven_billion();
+    let parameters = model.parameter_count().unwrap();
+    assert_eq!(parameters, 7_615_616_512, "as the model's card says");
+    let config = teacher(&model, |_| {});
+    let full =
+        MemoryEstimate::of_teacher(&(&model).into(), &PlannedStudent::Initial, &config, 1024)
+            .unwrap();
+    // Weights, reference, two moments, gradients: 6 numbers a parameter, and a tenth for the rest at least.
+    let known = 6.0 * 4.0 * gigabytes(parameters);
+    let peak = gigabytes(full.peak());
+    assert!(peak > known && peak < 1.4 * known, "{known} {peak}\n{full}");
+
+    let lora = LoraConfig::new(16, 32.0);
+    let adapted = |weights| {
+        let policy = PlannedModel {
+            adapter: Some(&lora),
+            weights,
+            config: &model,
+        };
+        let config = teacher(&model, |c| c.recompute_layers = true);
+        MemoryEstimate::of_teacher(&policy, &PlannedStudent::Initial, &config, 1024).unwrap()
+    };
+    let base = adapted(WeightStorage::F32);
+    assert_eq!(part(&base, "reference") + part(&base, "student"), 0);
+    assert_eq!(part(&base, "weights"), 4 * parameters);
+    // Rank 16 on all projections of Qwen2.5-7B: 40.4 million, as PEFT prints it.
+    assert_eq!(part(&base, "adapter"), 4 * 40_370_176);
+    assert_eq!(part(&base, "optimizer state"), 8 * 40_370_176);
+    let peak = gigabytes(base.peak());
+    assert!(
+        peak > 30.0 && peak < 0.3 * gigabytes(full.peak()),
+        "{peak}\n{base}"
+    );
+
+    let (eight, four) = (
+        adapted(WeightStorage::EightBit),
+        adapted(WeightStorage::FourBit),
+    );
+    // Two embeddings of 152064 times 3584 stay as they are.
+    let embeddings = 4.0 * gigabytes(2 * 152_064 * 3584);
+    for (estimate, bytes_a_number) in [(&eight, 1.125), (&four, 0.625)] {
+        let expected = embeddings + bytes_a_number * 6.526;
+        let found = gigabytes(part(estimate, "weights"));
+        assert!((found - expected).abs() < 0.01, "{found} {expected}");
+    }
+    assert!(four.peak() < eight.peak() && eight.peak() < base.peak());
+}
+
+#[test]
+fn every_choice_moves_memory_the_way_it_should() {
+    let model = seven_billion();
+    let peak = |change: fn(&mut TeacherConfig)| {
+        let config = teacher(&model, change);
+        let student = PlannedStudent::Initial;
+        MemoryEstimate::of_teacher(&(&model).into(), &student, &config, 1024).unwrap()
+    };
+    let plain = peak(|_| {});
+    let less = |other: &MemoryEstimate| assert!(other.peak() < plain.peak(), "{plain}\n{other}");
+    less(&peak(|c| c.recompute_layers = true));
+    less(&peak(|c| c.micro_batch_tokens = 3100));
+    less(&peak(|c| c.optimizer = MuonConfig::default().into()));
+    let mixed = peak(|c| {
+        c.reference_mixing = Some(ReferenceMixing {
+            every: 32,
+            alpha: 0.9,
+        })
+    });
+    assert!(mixed.peak() > plain.peak());
+    assert_eq!(part(&mixed, "student"), part(&mixed, "reference"));
+    assert_eq!(part(&plain, "student"), 0);
+    let separate = PlannedStudent::Separate((&model).into());
+    let config = teacher(&model, |_| {});
+    let separate = MemoryEstimate::of_teacher(&(&model).into(), &separate, &config, 1024).unwrap();
+    assert_eq!(part(&separate, "student"), part(&plain, "weights"));
+    // The engine's limit holds.
+    let narrow = peak(|c| c.engine.cache_bytes = 1 << 20);
+    assert_eq!(part(&narrow, "keys and values"), 1 << 20);
+
+    let fine_tune = FineTuneConfig::published_warmup();
+    let resolved = fine_tune
+        .resolve(1000, model.max_position_embeddings)
+        .unwrap();
+    let fine_tune = MemoryEstimate::of_fine_tune(&(&model).into(), &resolved, 1024).unwrap();
+    assert_eq!(fine_tune.bytes_of(MemoryPhase::Sampling), 0);
+    let known = 4 * 4 * model.parameter_count().unwrap();
+    assert!(fine_tune.peak() > known, "weights, moments, gradients");
+    let more = fine_tune.peak();
+    assert_eq!(fine_tune.with("another model", 7).peak(), more + 7);
+}
+
+#[test]
+fn the_table_names_every_part_and_the_peak() {
+    let model = seven_billion();
+    let config = teacher(&model, |_| {});
+    let student = PlannedStudent::Separate((&model).into());
+    let estimate = MemoryEstimate::of_teacher(&(&model).into(), &student, &config, 1024).unwrap();
+    let table = estimate.to_string();
+    for part in estimate.parts() {
+        assert!(table.contains(&part.name), "{table}");
+    }
+    let last = table.lines().last().unwrap();
+    assert!(
+        last.starts_with("at most") && last.ends_with("MB"),
+        "{last}"
+    );
+}
