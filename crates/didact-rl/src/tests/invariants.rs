@@ -13,8 +13,8 @@ use super::{Recorder, decoder_of, hash, problems, task, weights};
 use crate::gradients::values;
 use crate::loss::{Loss, PolicyGradientConfig, PolicyGradientLoss, SftLoss, SurrogateConfig};
 use crate::{
-    AdamWConfig, Gradients, StepOptions, TeacherConfig, TeacherModels, TeacherTrainer, Trainer,
-    TrainingSequence, algorithm,
+    AdamWConfig, Gradients, Metrics, StepOptions, TeacherConfig, TeacherModels, TeacherTrainer,
+    Trainer, TrainingSequence, algorithm,
 };
 
 /// A decoder of each family, of Llama with tied embeddings too.
@@ -159,40 +159,46 @@ fn prefixes_that_are_shared_or_not_give_the_same_gradients() {
     }
 }
 
-/// Two whole steps with sampling, scoring and updates.
-fn two_steps(policy: &Decoder) -> (Vec<(u64, crate::Metrics)>, Samples, String) {
-    let mut trainer = teacher_trainer(policy.clone(), &config());
-    let mut observers = (Recorder::default(), Samples::default());
-    for _ in 0..2 {
-        trainer.step(&mut observers).unwrap();
-    }
-    let hash = hash(&trainer.into_policy().unwrap());
-    (observers.0.reproducible(), observers.1, hash)
-}
-
 fn teacher_trainer(policy: Decoder, config: &TeacherConfig) -> TeacherTrainer {
     let models = TeacherModels {
         policy,
         student: decoder_of(Family::Llama, true, 2).into(),
     };
-    TeacherTrainer::new(models, task(), &problems(4, 0), &[], config).unwrap()
+    TeacherTrainer::new(models, task(), &problems(4, 0), &problems(2, 50), config).unwrap()
+}
+
+/// A run of whole steps, with sampling, scoring, updates, a reference that follows and held-out problems.
+fn run(policy: &Decoder, config: &TeacherConfig) -> (Vec<(u64, Metrics)>, Samples, String) {
+    let mut trainer = teacher_trainer(policy.clone(), config);
+    let mut observers = (Recorder::default(), Samples::default());
+    let report = trainer.run(&mut observers).unwrap();
+    assert_eq!(report.steps.len(), 3);
+    let looks: Vec<u64> = report.evaluations.iter().map(|e| e.step).collect();
+    assert_eq!(looks, [0, 2, 3]);
+    let hash = hash(&trainer.into_policy().unwrap());
+    (observers.0.reproducible(), observers.1, hash)
 }
 
 #[test]
-fn a_whole_step_is_the_same_bit_for_bit_for_any_number_of_threads() {
+fn a_run_is_the_same_bit_for_bit_for_any_number_of_threads() {
     for policy in decoders() {
-        let run = |threads| {
+        let of_threads = |threads| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
-            pool.build().unwrap().install(|| two_steps(&policy))
+            pool.build().unwrap().install(|| run(&policy, &config()))
         };
-        let (metrics, samples, weights) = run(1);
+        let (metrics, samples, weights) = of_threads(1);
         assert_ne!(weights, hash(&policy));
         for threads in [2, 3, 5] {
-            let found = run(threads);
+            let found = of_threads(threads);
             assert_eq!(found.0, metrics, "{threads} threads");
             assert_eq!(found.1.0, samples.0, "{threads} threads");
             assert_eq!(found.2, weights, "{threads} threads");
         }
+        let other_seed = TeacherConfig {
+            seed: 8,
+            ..config()
+        };
+        assert_ne!(run(&policy, &other_seed).0, metrics, "the seed matters");
     }
 }
 

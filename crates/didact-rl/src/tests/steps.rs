@@ -89,54 +89,6 @@ pub(super) fn worst(a: &Gradients, b: &Gradients) -> f64 {
 }
 
 #[test]
-fn micro_batches_add_up_to_the_whole_batch() {
-    let all = sequences();
-    let entropic = entropic(0.3);
-    for loss in [
-        &SftLoss as &dyn Loss,
-        &PolicyGradientLoss::published(),
-        &entropic,
-    ] {
-        let (whole, one) = gradients(&all, loss, 1 << 20);
-        assert_eq!(one, 1);
-        assert_eq!(whole.len(), 2 * 9 + 2, "every tensor has a gradient");
-        for tokens in [1, 25, 60] {
-            let (cut, many) = gradients(&all, loss, tokens);
-            assert!(many > 1);
-            let worst = worst(&whole, &cut);
-            assert!(
-                worst <= 1e-5,
-                "{} in {many} micro-batches: {worst:e}",
-                loss.name()
-            );
-        }
-    }
-}
-
-#[test]
-fn sharing_prefixes_and_order_change_only_rounding() {
-    let all = sequences();
-    let loss = PolicyGradientLoss::published();
-    let (shared, _) = gradients(&all, &loss, 1 << 20);
-    let mut alone = all.clone();
-    for sequence in &mut alone {
-        let ids = sequence
-            .prefix
-            .iter()
-            .chain(&sequence.continuation)
-            .copied()
-            .collect();
-        (sequence.prefix, sequence.continuation) = (Arc::from([]), ids);
-    }
-    let (unshared, _) = gradients(&alone, &loss, 1 << 20);
-    assert!(worst(&shared, &unshared) <= 1e-5);
-    let mut turned = all;
-    turned.reverse();
-    let (reversed, _) = gradients(&turned, &loss, 1 << 20);
-    assert!(worst(&shared, &reversed) <= 1e-5);
-}
-
-#[test]
 fn layers_computed_again_give_the_same_gradients() {
     let all = sequences();
     let refs: Vec<&TrainingSequence> = all.iter().collect();
