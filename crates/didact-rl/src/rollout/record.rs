@@ -219,13 +219,13 @@ pub fn token_texts(tokens: &dyn TokenBytes, ids: &[TokenId]) -> Vec<String> {
 
 /// How many bytes can be told now: all but a character that has begun at their end.
 fn whole_characters(bytes: &[u8], mut at: usize, last: bool) -> usize {
-    while !last {
-        match std::str::from_utf8(&bytes[at..]) {
-            Ok(_) => break,
-            Err(error) => match error.error_len() {
-                Some(length) => at += error.valid_up_to() + length,
-                None => return at + error.valid_up_to(),
-            },
+    if last {
+        return bytes.len();
+    }
+    while let Err(error) = std::str::from_utf8(&bytes[at..]) {
+        match error.error_len() {
+            Some(length) => at += error.valid_up_to() + length,
+            None => return at + error.valid_up_to(),
         }
     }
     bytes.len()
