@@ -1,10 +1,10 @@
 //! Times the step of a teacher's training on a decoder of SmolLM2-135M's sizes, whole or with an adapter, and
-//! prints the process's peak memory: `lora_step full`, `lora_step 16`, `lora_step 16 recompute`.
+//! prints the process's peak memory: `lora_step full`, `lora_step 16`, `lora_step 16 recompute`. With `own` as
+//! the last argument the student is a model of its own, else the policy as it began.
 
 use std::sync::Arc;
 use std::time::Instant;
 
-use burn::module::Module;
 use burn::tensor::Device;
 use didact_core::{Generate, GenerateRequest, Sampling, Score, ScoreRequest, Span, StreamKey};
 use didact_engine::{EngineConfig, LocalEngine};
@@ -20,19 +20,23 @@ const COMPLETION: usize = 64;
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args().skip(1);
     let rank = arguments.next().and_then(|rank| rank.parse::<usize>().ok());
-    let recompute_layers = arguments.next().is_some();
-    let mut options = DecoderOptions::new(Family::Llama, 49_152, 576, 1536, 30, 9);
-    options.num_key_value_heads = 3;
-    options.tie_word_embeddings = true;
-    let config = DecoderConfig::new(options)?;
+    let options: Vec<String> = arguments.collect();
+    let is_set = |word: &str| options.iter().any(|option| option == word);
+    let (recompute_layers, own) = (is_set("recompute"), is_set("own"));
+    let mut sizes = DecoderOptions::new(Family::Llama, 49_152, 576, 1536, 30, 9);
+    sizes.num_key_value_heads = 3;
+    sizes.tie_word_embeddings = true;
+    let config = DecoderConfig::new(sizes)?;
     let mut policy = Decoder::init(&config, 1, &Device::flex().autodiff());
     if let Some(rank) = rank {
         policy = policy.with_adapter(&LoraConfig::new(rank, 2.0 * rank as f64), 1)?;
     }
-    let mut student = LocalEngine::new(
-        Decoder::init(&config, 2, &Device::flex()).valid(),
-        EngineConfig::default(),
-    );
+    let student = if own {
+        Decoder::init(&config, 2, &Device::flex())
+    } else {
+        policy.without_adapter()
+    };
+    let mut student = LocalEngine::new(student, EngineConfig::default());
     let options = StepOptions {
         temperature: 1.0,
         max_grad_norm: 1.0,

@@ -17,6 +17,8 @@ pub(super) mod rows;
 
 /// Most columns of one task of a matrix kept `[K, N]`: the sums of few rows fit a first-level cache.
 const MOST_COLUMNS: usize = 12 * rows::PANEL;
+/// Most multiplications that the calling thread does alone: handing them to others takes longer.
+const ALONE: usize = 1 << 18;
 /// Columns of one task of a matrix kept `[N, K]`.
 const TRANSPOSED_COLUMNS: usize = 128;
 
@@ -108,23 +110,31 @@ impl Product<'_> {
     /// Computes the output in parts of `width` columns, each `[R, ≤ width]`, given its first column.
     fn in_parts(&self, width: usize, part: impl Fn(&mut [f32], usize) + Sync) -> Vec<f32> {
         let mut output = vec![0.0; self.rows * self.columns];
+        let alone = self.rows * self.depth * self.columns <= ALONE;
         if self.rows == 1 {
-            let parts = output.par_chunks_mut(width).enumerate();
-            parts.for_each(|(index, out)| part(out, index * width));
+            let each = |(index, out): (usize, &mut [f32])| part(out, index * width);
+            if alone {
+                output.chunks_mut(width).enumerate().for_each(each);
+            } else {
+                output.par_chunks_mut(width).enumerate().for_each(each);
+            }
             return output;
         }
         if output.is_empty() {
             return output;
         }
-        let parts: Vec<Vec<f32>> = (0..self.columns.div_ceil(width))
-            .into_par_iter()
-            .map(|index| {
-                let first = index * width;
-                let mut out = vec![0.0; self.rows * width.min(self.columns - first)];
-                part(&mut out, first);
-                out
-            })
-            .collect();
+        let each = |index: usize| {
+            let first = index * width;
+            let mut out = vec![0.0; self.rows * width.min(self.columns - first)];
+            part(&mut out, first);
+            out
+        };
+        let count = self.columns.div_ceil(width);
+        let parts: Vec<Vec<f32>> = if alone {
+            (0..count).map(each).collect()
+        } else {
+            (0..count).into_par_iter().map(each).collect()
+        };
         for (index, values) in parts.iter().enumerate() {
             let first = index * width;
             let here = values.len() / self.rows;
