@@ -55,6 +55,16 @@ struct Request {
     prompt: usize,
     #[serde(default)]
     temperature: f64,
+    /// The peer's own settings, of which this side heeds one.
+    #[serde(default)]
+    setting: Setting,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Setting {
+    /// The whole step with an adapter.
+    lora: bool,
 }
 
 /// What a request gave.
@@ -145,7 +155,11 @@ impl Peer {
             Work::Step => {
                 let inputs = self.inputs()?;
                 if self.step.is_none() {
-                    self.step = Some(whole_step::WholeStep::new(&self.folder, &inputs)?);
+                    self.step = Some(whole_step::WholeStep::new(
+                        &self.folder,
+                        &inputs,
+                        request.setting.lora,
+                    )?);
                 }
                 let seed = self.runs;
                 let step = self.step.as_mut().ok_or("no step")?;

@@ -26,7 +26,8 @@ pub(crate) struct Training {
 impl Training {
     pub(crate) fn new(folder: &Path, inputs: &Inputs, update: &Update) -> Result<Self> {
         let micro_batch_tokens = TeacherConfig::published().micro_batch_tokens;
-        let trainer = trainer(folder, inputs, micro_batch_tokens)?;
+        let policy = Decoder::load_folder(folder, &Device::flex().autodiff())?;
+        let trainer = trainer(policy, inputs, micro_batch_tokens)?;
         let sequences: Vec<TrainingSequence> = (0..update.sequences.len())
             .map(|index| sequence(update, index))
             .collect();
@@ -74,7 +75,7 @@ impl Training {
 
 /// A fresh optimizer over the model.
 pub(crate) fn trainer(
-    folder: &Path,
+    policy: Decoder,
     inputs: &Inputs,
     micro_batch_tokens: usize,
 ) -> Result<Trainer> {
@@ -84,7 +85,6 @@ pub(crate) fn trainer(
         micro_batch_tokens,
         recompute_layers: false,
     };
-    let policy = Decoder::load_folder(folder, &Device::flex().autodiff())?;
     Ok(Trainer::new(policy, AdamWConfig::default(), options)?)
 }
 

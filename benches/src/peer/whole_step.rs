@@ -7,10 +7,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
+use burn::tensor::Device;
 use didact_core::{
     Completion, Generate as _, Score as _, ScoreRequest, Span, TokenId, TokenLogProbs,
 };
 use didact_engine::{EngineConfig, LocalEngine};
+use didact_models::{Decoder, LoraConfig};
 use didact_rl::advantage::{AdvantageConfig, advantages};
 use didact_rl::config::ReferenceRule;
 use didact_rl::loss::{PolicyGradientConfig, PolicyGradientLoss};
@@ -35,8 +37,13 @@ pub(crate) struct WholeStep {
 }
 
 impl WholeStep {
-    pub(crate) fn new(folder: &Path, inputs: &Inputs) -> Result<Self> {
-        let trainer = training::trainer(folder, inputs, GROUP_TOKENS)?;
+    pub(crate) fn new(folder: &Path, inputs: &Inputs, lora: bool) -> Result<Self> {
+        let mut policy = Decoder::load_folder(folder, &Device::flex().autodiff())?;
+        if lora {
+            // As the peer's.
+            policy = policy.with_adapter(&LoraConfig::new(16, 32.0), 1)?;
+        }
+        let trainer = training::trainer(policy, inputs, GROUP_TOKENS)?;
         let engine = EngineConfig::default();
         let policy = LocalEngine::new(trainer.policy()?.clone(), engine.clone());
         let reference =

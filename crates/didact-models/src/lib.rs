@@ -4,7 +4,8 @@
 //!
 //! A [`Decoder`] works on packed sequences and returns hidden states. It knows nothing of sampling, of
 //! caches, of losses or of text: [`Decoder::forward_with`] lets the caller bring the attention, and
-//! [`Decoder::output_embedding`] is what hidden states are projected onto, a few rows at a time.
+//! [`Decoder::output_embedding`] is what hidden states are projected onto, a few rows at a time. A
+//! [`LoraConfig`] says which projections get an adapter, which is then all that is trained.
 #![forbid(unsafe_code)]
 
 mod adapter;

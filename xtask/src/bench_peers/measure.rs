@@ -289,8 +289,7 @@ impl Bench {
         (memory.theirs_import, memory.theirs_full) = self.peak(Side::Theirs, &setting)?;
         (_, memory.theirs_checkpointing) = self.peak(Side::Theirs, &with("checkpointing"))?;
         (_, memory.theirs_lora) = self.peak(Side::Theirs, &with("lora"))?;
-        // Didact has no LoRA yet; once it does, its peak is measured here with the same setting.
-        memory.ours_lora = None;
+        (_, memory.ours_lora) = self.peak(Side::Ours, &with("lora"))?;
         self.results.memory = Some(memory);
         Ok(())
     }

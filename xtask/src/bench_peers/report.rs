@@ -13,8 +13,6 @@ use crate::command::{self, Outcome};
 const BEGIN: &str =
     "<!-- bench-peers: begin; written by `cargo xtask bench-peers --write-docs` -->";
 const END: &str = "<!-- bench-peers: end -->";
-/// Why a figure is missing.
-const NO_LORA: &str = "LoRA is not there yet";
 
 /// One JSON object.
 pub(crate) fn json(results: &Results) -> Value {
@@ -99,7 +97,6 @@ fn memory_json(memory: &Memory) -> Value {
         "theirs_full_checkpointing": memory.theirs_checkpointing,
         "ours_lora": memory.ours_lora,
         "theirs_lora": memory.theirs_lora,
-        "note": memory.ours_lora.is_none().then_some(NO_LORA),
     })
 }
 
@@ -220,7 +217,7 @@ fn notes(results: &Results) -> Vec<String> {
             "The same with LoRA of rank 16 on every linear layer: Didact {}, peer {} ({}).",
             gigabytes(memory.ours_lora),
             gigabytes(memory.theirs_lora),
-            ratio(memory_lora(memory), NO_LORA),
+            ratio(memory_lora(memory), "no ratio"),
         ));
     }
     notes.push(format!(
@@ -331,7 +328,6 @@ mod tests {
         assert_eq!(object["ratios"]["memory_full"], 0.75);
         assert_eq!(object["ratios"]["memory_lora"], Value::Null);
         assert_eq!(object["ratios"]["step"], Value::Null);
-        assert_eq!(object["memory"]["note"], NO_LORA);
         let work = &object["works"]["score_padded"];
         assert_eq!(work["ours_share_of_peak"], 0.5);
         assert_eq!(work["ours_tokens_per_second"], 2.0 * 16.0 * 440.0);
