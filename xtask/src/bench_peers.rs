@@ -7,7 +7,6 @@ mod agreement;
 mod inputs;
 mod machine;
 mod measure;
-mod python;
 mod report;
 mod work;
 mod worker;
@@ -15,8 +14,12 @@ mod worker;
 use std::path::{Path, PathBuf};
 
 use crate::command::{self, Outcome, cargo};
+use crate::python;
 use measure::Bench;
 use work::Work;
+
+/// The peers.
+const PACKAGES: [&str; 4] = ["torch", "transformers", "trl", "peft"];
 
 /// How to compare.
 #[derive(Debug, clap::Args)]
@@ -66,7 +69,7 @@ pub(crate) fn run(options: &Options) -> Outcome {
         );
     }
     let gguf = smollm2_weights::obtain(&options.models).map_err(|error| error.to_string())?;
-    let python = python::obtain(options.venv.as_deref())?;
+    let python = python::obtain(options.venv.as_deref(), &PACKAGES)?;
     if !options.no_build {
         build()?;
     }

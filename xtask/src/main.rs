@@ -9,7 +9,9 @@ mod check;
 mod command;
 mod conformance;
 mod fetch;
+mod interop;
 mod package;
+mod python;
 mod test;
 
 use std::path::PathBuf;
@@ -52,6 +54,8 @@ enum Task {
     },
     /// Measures Didact beside the Python peers: the same work on the same tokens, in turns.
     BenchPeers(bench_peers::Options),
+    /// Opens Didact's files in transformers, peft and TensorBoard, and theirs in Didact; by hand.
+    Interop(interop::Options),
     /// Packages every crate as it would be published, without building the packages.
     Package {
         /// Further arguments for `cargo package`, such as `--offline`.
@@ -67,6 +71,7 @@ fn main() -> ExitCode {
         Task::Fetch { model, out } => fetch::run(model, &out),
         Task::Conformance { arguments } => conformance::run(&arguments),
         Task::BenchPeers(options) => bench_peers::run(&options),
+        Task::Interop(options) => interop::run(&options),
         Task::Package { arguments } => package::run(&arguments),
     };
     match outcome {

@@ -1,15 +1,13 @@
-//! A Python environment that has the peers.
+//! A Python environment that has the packages which Didact is compared with.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::command;
 
-/// What is installed where it is missing.
-const PACKAGES: [&str; 4] = ["torch", "transformers", "trl", "peft"];
-
-/// The interpreter of `venv`, or of one beside what cargo builds, in which all packages are.
-pub(crate) fn obtain(venv: Option<&Path>) -> Result<PathBuf, String> {
+/// The interpreter of `venv`, or of one beside what cargo builds, in which all `packages` are: what is missing is
+/// installed.
+pub(crate) fn obtain(venv: Option<&Path>, packages: &[&str]) -> Result<PathBuf, String> {
     let made = command::target().join("bench-peers").join("venv");
     let folder = venv.unwrap_or(&made);
     let python = folder.join(if cfg!(windows) {
@@ -27,7 +25,7 @@ pub(crate) fn obtain(venv: Option<&Path>) -> Result<PathBuf, String> {
         }
         make(folder)?;
     }
-    let missing = missing(&python)?;
+    let missing = missing(&python, packages)?;
     if !missing.is_empty() {
         eprintln!(
             "xtask: {} lacks {}; pip fetches them, which can take gigabytes",
@@ -59,19 +57,19 @@ fn make(folder: &Path) -> Result<(), String> {
                 .is_ok_and(|status| status.success())
         })
         .ok_or(
-            "the peers need Python 3 with the module venv, and neither python3 nor python has it; \
+            "this needs Python 3 with the module venv, and neither python3 nor python has it; \
              install it (on Debian python3-venv), or give an environment with --venv",
         )?;
     run(Command::new(python).args(["-m", "venv"]).arg(folder))
 }
 
 /// The packages that `python` cannot find.
-fn missing(python: &Path) -> Result<Vec<&'static str>, String> {
+fn missing<'a>(python: &Path, packages: &[&'a str]) -> Result<Vec<&'a str>, String> {
     let find =
         "import importlib.util as u, sys; print(*[p for p in sys.argv[1:] if not u.find_spec(p)])";
     let output = Command::new(python)
         .args(["-c", find])
-        .args(PACKAGES)
+        .args(packages)
         .output()
         .map_err(|error| format!("cannot run {}: {error}", python.display()))?;
     if !output.status.success() {
@@ -82,8 +80,9 @@ fn missing(python: &Path) -> Result<Vec<&'static str>, String> {
         ));
     }
     let names = String::from_utf8_lossy(&output.stdout).into_owned();
-    Ok(PACKAGES
-        .into_iter()
+    Ok(packages
+        .iter()
+        .copied()
         .filter(|package| names.split_whitespace().any(|name| name == *package))
         .collect())
 }
