@@ -65,11 +65,11 @@ struct Events {
 
 pub(crate) fn run(options: &Options) -> Outcome {
     let python = python::obtain(options.venv.as_deref(), &PACKAGES)?;
-    command::run(cargo(["build", "--release"]).args([
+    command::run(&mut cargo([
+        "build",
+        "--release",
         "--package",
         "didact-interop",
-        "--package",
-        "workspace-features",
     ]))?;
     let program = command::target().join("release").join("didact-interop");
     let folder = command::target().join("interop");

@@ -54,11 +54,11 @@ def model_of(family):
     return AutoModelForCausalLM.from_config(AutoConfig.for_model(family, **options)).float().eval()
 
 
-def randomised(model):
-    """Norm weights and biases begin at constants that would hide a mistake."""
+def randomised(model, *parts):
+    """Adds noise to the tensors whose names hold one of `parts`: constants would hide a mistake."""
     with torch.no_grad():
         for name, tensor in model.named_parameters():
-            if "norm" in name or name.endswith(".bias") or "lora_B" in name:
+            if any(part in name for part in parts):
                 tensor.add_(0.2 * torch.randn_like(tensor))
     return model
 
@@ -72,12 +72,12 @@ def write(folder):
     for family in FAMILIES:
         torch.manual_seed(SEED)
         place = folder / family
-        model = randomised(model_of(family))
+        model = randomised(model_of(family), "norm", ".bias")
         model.save_pretrained(place / "model")
         ids = torch.randint(3, VOCABULARY, (24,)).tolist()
         base = logits(model, ids)
         config = LoraConfig(task_type="CAUSAL_LM", **ADAPTERS[family])
-        adapted = randomised(get_peft_model(model, config)).eval()
+        adapted = randomised(get_peft_model(model, config), "lora_B").eval()
         adapted.save_pretrained(place / "adapter")
         case = {"ids": ids, "logits": base, "adapted_logits": logits(adapted, ids)}
         (place / "case.json").write_text(json.dumps(case))
