@@ -110,13 +110,19 @@ fn metrics(run: &Path) -> Vec<(String, u64, Vec<(String, f64)>)> {
     text.lines().map(line).collect()
 }
 
-/// The rollout files, in the order of their names.
+/// The rollout files, in the order of their stages and names.
 fn rollouts(run: &Path) -> Vec<String> {
-    let mut files: Vec<_> = fs::read_dir(run.join("rollouts"))
-        .expect("rollouts")
-        .map(|entry| entry.expect("an entry").path())
-        .collect();
-    files.sort();
+    let entries = |folder: &Path| -> Vec<_> {
+        let mut paths: Vec<_> = fs::read_dir(folder)
+            .expect("a folder")
+            .map(|entry| entry.expect("an entry").path())
+            .collect();
+        paths.sort();
+        paths
+    };
+    let stages = entries(&run.join("rollouts"));
+    let files: Vec<_> = stages.iter().flat_map(|stage| entries(stage)).collect();
+    assert!(!files.is_empty(), "a run without rollouts");
     files
         .iter()
         .map(|path| fs::read_to_string(path).expect("a rollout file"))
