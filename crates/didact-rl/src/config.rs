@@ -54,6 +54,8 @@ pub struct TeacherConfig {
     pub warmup_steps: u64,
     /// How the learning rate moves after the rise. Default `constant`.
     pub decay: Decay,
+    /// The fraction of the peak that the decay ends at, in `[0, 1]`. Default 0.
+    pub learning_rate_floor: f64,
     /// AdamW or Muon, with its constants.
     pub optimizer: OptimizerConfig,
     /// Gradients are scaled down to this global norm; 0 leaves them as they are. Default 1.
@@ -151,6 +153,7 @@ impl TeacherConfig {
             learning_rate: 1e-6,
             warmup_steps: 0,
             decay: Decay::Constant,
+            learning_rate_floor: 0.0,
             optimizer: OptimizerConfig::default(),
             max_grad_norm: 1.0,
             loss: PolicyGradientConfig::default(),
@@ -224,6 +227,11 @@ impl TeacherConfig {
         })?;
         positive("temperature", self.temperature)?;
         positive("learning_rate", self.learning_rate)?;
+        check(
+            "learning_rate_floor",
+            (0.0..=1.0).contains(&self.learning_rate_floor),
+            || format!("{} is not in [0, 1]", self.learning_rate_floor),
+        )?;
         not_negative("max_grad_norm", self.max_grad_norm)?;
         check("top_p", self.top_p > 0.0 && self.top_p <= 1.0, || {
             format!("{} is not in (0, 1]", self.top_p)
@@ -302,6 +310,7 @@ impl TeacherConfig {
                 warmup_steps: self.warmup_steps,
                 steps: self.steps,
                 decay: self.decay,
+                floor: self.learning_rate_floor,
             },
             optimizer: self.optimizer,
             max_grad_norm: self.max_grad_norm,

@@ -43,6 +43,8 @@ pub struct FineTuneConfig {
     pub warmup_ratio: f64,
     /// How the learning rate moves after the rise. Default `cosine`.
     pub decay: Decay,
+    /// The fraction of the peak that the decay ends at, in `[0, 1]`. Default 0.
+    pub learning_rate_floor: f64,
     /// AdamW or Muon, with its constants.
     pub optimizer: OptimizerConfig,
     /// Gradients are scaled down to this global norm; 0 leaves them as they are. Default 1.
@@ -77,6 +79,7 @@ impl FineTuneConfig {
             learning_rate: 1e-5,
             warmup_ratio: 0.05,
             decay: Decay::Cosine,
+            learning_rate_floor: 0.0,
             optimizer: OptimizerConfig::Adamw(AdamWConfig {
                 beta2: 0.95,
                 weight_decay: 1e-4,
@@ -113,6 +116,11 @@ impl FineTuneConfig {
         at_least_one("batch_size", self.batch_size as u64)?;
         at_least_one("micro_batch_tokens", self.micro_batch_tokens as u64)?;
         positive("learning_rate", self.learning_rate)?;
+        check(
+            "learning_rate_floor",
+            (0.0..=1.0).contains(&self.learning_rate_floor),
+            || format!("{} is not in [0, 1]", self.learning_rate_floor),
+        )?;
         not_negative("max_grad_norm", self.max_grad_norm)?;
         check(
             "warmup_ratio",
@@ -141,6 +149,7 @@ impl FineTuneConfig {
                 warmup_steps: (steps as f64 * self.warmup_ratio).ceil() as u64,
                 steps,
                 decay: self.decay,
+                floor: self.learning_rate_floor,
             },
             optimizer: self.optimizer,
             max_grad_norm: self.max_grad_norm,

@@ -293,3 +293,6 @@ impl ParameterMapper for UpdatePass<'_> {
         Param::from_mapped_value(id, tensor, mapper)
     }
 }
+
+#[cfg(test)]
+mod tests;

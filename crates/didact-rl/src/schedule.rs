@@ -11,16 +11,17 @@ pub enum Decay {
     /// Stays at its peak.
     #[default]
     Constant,
-    /// Falls to 0 along half a cosine: `peak · (1 + cos(π·t)) / 2`.
+    /// Falls along half a cosine, `(1 + cos(π·t)) / 2`.
     Cosine,
-    /// Falls to 0 on a line: `peak · (1 − t)`.
+    /// Falls on a line, `1 − t`.
     Linear,
 }
 
 /// A learning rate that rises on a line from 0 and then decays.
 ///
-/// With `w` warm-up steps out of `n`, step `s` (from 0) has `peak · s / w` for `s < w`, then the decay at
-/// `t = (s − w) / (n − w)`, as the schedules of transformers do.
+/// With `w` warm-up steps out of `n`, step `s` (from 0) has `peak · s / w` for `s < w`, then
+/// `peak · (floor + (1 − floor) · d(t))` with the [`Decay`] `d` at `t = (s − w) / (n − w)`, as the schedules of
+/// transformers do.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Schedule {
     /// The highest learning rate.
@@ -31,6 +32,9 @@ pub struct Schedule {
     pub steps: u64,
     /// What follows the rise.
     pub decay: Decay,
+    /// The fraction of the peak that the decay ends at, in `[0, 1]`.
+    #[serde(default)]
+    pub floor: f64,
 }
 
 impl Schedule {
@@ -42,6 +46,7 @@ impl Schedule {
             warmup_steps: 0,
             steps: 0,
             decay: Decay::Constant,
+            floor: 0.0,
         }
     }
 
@@ -53,11 +58,12 @@ impl Schedule {
         }
         let rest = self.steps.saturating_sub(self.warmup_steps).max(1) as f64;
         let t = ((step - self.warmup_steps) as f64 / rest).min(1.0);
-        match self.decay {
-            Decay::Constant => self.peak,
-            Decay::Cosine => self.peak * 0.5 * (1.0 + (std::f64::consts::PI * t).cos()),
-            Decay::Linear => self.peak * (1.0 - t),
-        }
+        let fraction = match self.decay {
+            Decay::Constant => 1.0,
+            Decay::Cosine => 0.5 * (1.0 + (std::f64::consts::PI * t).cos()),
+            Decay::Linear => 1.0 - t,
+        };
+        self.peak * (self.floor + (1.0 - self.floor) * fraction)
     }
 }
 
@@ -72,6 +78,7 @@ mod tests {
             warmup_steps: 4,
             steps: 12,
             decay: Decay::Cosine,
+            floor: 0.0,
         };
         let rates: Vec<f64> = (0..=12).map(|s| schedule.rate(s)).collect();
         assert_eq!(&rates[..5], &[0.0, 0.5, 1.0, 1.5, 2.0]);
@@ -83,5 +90,50 @@ mod tests {
         };
         assert!((linear.rate(6) - 1.5).abs() < 1e-12);
         assert_eq!(Schedule::constant(0.1).rate(1000), 0.1);
+    }
+
+    /// Learning rates of transformers; `tests/golden/optimizer.py` makes them.
+    #[test]
+    fn rates_are_those_of_transformers() {
+        #[derive(Deserialize)]
+        struct Golden {
+            schedule: Rates,
+        }
+        #[derive(Deserialize)]
+        struct Rates {
+            peak: f64,
+            warmup_steps: u64,
+            steps: u64,
+            floor: f64,
+            rates: std::collections::BTreeMap<String, Vec<f64>>,
+        }
+        let golden = include_str!("../tests/golden/optimizer.json");
+        let golden = serde_json::from_str::<Golden>(golden).unwrap().schedule;
+        assert_eq!(golden.rates.len(), 4);
+        for (name, expected) in &golden.rates {
+            let decay = match name.as_str() {
+                "constant" => Decay::Constant,
+                "linear" => Decay::Linear,
+                _ => Decay::Cosine,
+            };
+            let schedule = Schedule {
+                peak: golden.peak,
+                warmup_steps: golden.warmup_steps,
+                steps: golden.steps,
+                decay,
+                floor: if name == "cosine_floor" {
+                    golden.floor
+                } else {
+                    0.0
+                },
+            };
+            for (step, expected) in expected.iter().enumerate() {
+                let found = schedule.rate(step as u64);
+                assert!(
+                    (found - expected).abs() < 1e-15,
+                    "{name}, step {step}: {found} and {expected}"
+                );
+            }
+        }
     }
 }

@@ -15,6 +15,7 @@ use crate::{MetricsRecord, Observer, Result, TeacherTask};
 
 mod credit;
 mod fine_tuning;
+mod half_precision;
 mod invariants;
 mod lora;
 mod optimizer;

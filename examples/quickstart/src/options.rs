@@ -81,6 +81,7 @@ impl Options {
                     warmup_steps: 0,
                     steps: mixture,
                     decay: Decay::Cosine,
+                    floor: 0.0,
                 },
                 operations: OPERATIONS,
                 habits: HABITS,

@@ -1,9 +1,12 @@
 use burn::tensor::{Tensor, activation::sigmoid};
 
+use super::widen;
 use crate::Activation;
 
 /// A gated activation; see [`crate::gated`].
 pub fn gated(gate: Tensor<2>, up: Tensor<2>, activation: Activation) -> Tensor<2> {
+    let dtype = gate.dtype();
+    let (gate, up) = (widen(gate), widen(up));
     let activated = match activation {
         Activation::Silu => gate.clone() * sigmoid(gate),
         Activation::GeluTanh => {
@@ -17,5 +20,5 @@ pub fn gated(gate: Tensor<2>, up: Tensor<2>, activation: Activation) -> Tensor<2
             gate * inner.erf().add_scalar(1.0).mul_scalar(0.5)
         }
     };
-    activated * up
+    (activated * up).cast(dtype)
 }

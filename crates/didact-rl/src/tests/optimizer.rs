@@ -1,9 +1,11 @@
 //! AdamW against its plain reference, and the reference policy.
 
+use std::sync::Arc;
+
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor, TensorData};
 use didact_engine::EngineConfig;
-use didact_models::{Decoder, ParameterVisitor};
+use didact_models::{Decoder, LoraConfig, ParameterVisitor};
 
 use super::{decoder, hash, weights};
 use crate::config::{ReferenceMixing, ReferenceRule};
@@ -15,7 +17,7 @@ use crate::{
 };
 
 /// A gradient for every parameter, another one each step.
-fn gradients(decoder: &Decoder, step: usize) -> Gradients {
+pub(super) fn gradients(decoder: &Decoder, step: usize) -> Gradients {
     struct Fill(Gradients, usize);
     impl ParameterVisitor for Fill {
         fn visit<const D: usize>(&mut self, path: &str, parameter: &Param<Tensor<D>>) {
@@ -194,5 +196,115 @@ fn restored_state_goes_on_as_if_nothing_had_happened() {
         }
         assert_eq!(hash(&again), hash(&model));
         assert_eq!(restored.state(), optimizer.state());
+    }
+}
+
+#[test]
+fn every_tensor_of_a_state_that_does_not_fit_is_named_and_nothing_changes() {
+    let model = decoder(1);
+    let all = gradients(&model, 1);
+    let mut optimizer = Optimizer::new(OptimizerConfig::default());
+    let model = optimizer.update(model, all, 0.01).unwrap();
+    let good = optimizer.state();
+    let (missing, wrong, wide, spoilt) = (
+        "model.norm.weight.first_moment",
+        "model.norm.weight.second_moment",
+        "model.embed_tokens.weight.first_moment",
+        "model.embed_tokens.weight.second_moment",
+    );
+    let mut state = good.clone();
+    let shape = state.tensors[wide].shape().clone();
+    let mut put = |name: &str, data: TensorData| {
+        state.tensors.insert(name.to_owned(), Arc::new(data));
+    };
+    put(wrong, TensorData::zeros::<f32, _>([3]));
+    put(wide, TensorData::zeros::<f64, _>(shape.clone()));
+    put(spoilt, TensorData::full(shape, f32::NAN));
+    put(
+        "model.layers.7.first_moment",
+        TensorData::zeros::<f32, _>([3]),
+    );
+    state.tensors.remove(missing);
+    let error = optimizer.restore(state, &model).unwrap_err().to_string();
+    for name in [missing, wrong, wide, spoilt, "model.layers.7.first_moment"] {
+        assert!(error.contains(name), "{name}: {error}");
+    }
+    assert_eq!(optimizer.state(), good);
+
+    // Another kind of optimizer has other tensors; before the first update there are none.
+    let mut muon = Optimizer::new(MuonConfig::default());
+    let error = muon.restore(good.clone(), &model).unwrap_err().to_string();
+    assert!(
+        error.contains("q_proj.weight.momentum is missing"),
+        "{error}"
+    );
+    let untouched = muon.state();
+    assert!(untouched.tensors.is_empty());
+    optimizer.restore(untouched, &model).unwrap();
+    assert_eq!(optimizer.updates(), 0);
+    // Bytes as they come from a file, wherever they start.
+    let mut shifted = good.clone();
+    for data in shifted.tensors.values_mut() {
+        let bytes = data.as_bytes().to_vec();
+        *data = Arc::new(TensorData::from_bytes_vec(
+            bytes,
+            data.shape().clone(),
+            data.dtype(),
+        ));
+    }
+    optimizer.restore(shifted, &model).unwrap();
+    assert_eq!(optimizer.state(), good);
+}
+
+#[test]
+fn only_an_adapter_has_state() {
+    let base = decoder(1);
+    let frozen = weights(&base);
+    let config = LoraConfig::new(4, 8.0);
+    for optimizer in [
+        OptimizerConfig::default(),
+        OptimizerConfig::Muon(MuonConfig::default()),
+    ] {
+        let kind = optimizer;
+        let mut model = base.with_adapter(&config, 3).unwrap();
+        let paths: Vec<String> = model
+            .parameter_paths()
+            .into_iter()
+            .filter(|path| path.contains("lora_"))
+            .collect();
+        assert!(!paths.is_empty());
+        let mut optimizer = Optimizer::new(optimizer);
+        let error = optimizer
+            .update(model.clone(), gradients(&model, 1), 0.01)
+            .unwrap_err();
+        assert!(error.to_string().contains("trains no tensor"), "{error}");
+        assert_eq!(optimizer.updates(), 0);
+        for step in 1..=2 {
+            let all = gradients(&model, step);
+            let mut of_adapter = Gradients::new();
+            for path in &paths {
+                of_adapter
+                    .insert(path, all.get(path).unwrap().clone())
+                    .unwrap();
+            }
+            model = optimizer.update(model, of_adapter, 0.01).unwrap();
+        }
+        let state = optimizer.state();
+        assert!(state.tensors.keys().all(|name| name.contains("lora_")));
+        for path in &paths {
+            assert!(
+                state.tensors.keys().any(|name| name.starts_with(path)),
+                "{path}"
+            );
+        }
+        let old: std::collections::BTreeMap<_, _> = frozen.iter().cloned().collect();
+        for (path, values) in weights(&model) {
+            if let Some(before) = old.get(&path) {
+                assert_eq!(&values, before, "{path}");
+            }
+        }
+        let mut restored = Optimizer::new(kind);
+        restored.restore(state.clone(), &model).unwrap();
+        assert!(restored.restore(state, &base).is_err());
     }
 }
