@@ -62,7 +62,8 @@ impl Projection {
             .map(|adapter| adapter.forward(x.clone(), products));
         let mut output = products.multiply(x, self.weight.val());
         if let Some(bias) = &self.bias {
-            output = output + bias.val().unsqueeze();
+            // Decoding has rows of f32 whatever the weights are.
+            output = output.clone() + bias.val().unsqueeze().cast(output.dtype());
         }
         match added {
             Some(added) => output + added,

@@ -17,6 +17,7 @@ mod error;
 mod init;
 mod layer;
 mod parameters;
+mod precision;
 mod rotary;
 #[cfg(test)]
 mod testing;

@@ -62,7 +62,7 @@ pub enum Error {
         found: String,
     },
     /// A tensor that the model does not have, or does not train.
-    #[error("the model trains no tensor {path}")]
+    #[error("the model has no tensor {path}, or does not train it")]
     UnknownTensor {
         /// The tensor's path.
         path: String,

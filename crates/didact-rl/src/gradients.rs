@@ -84,10 +84,7 @@ impl Gradients {
     /// [`Error::MismatchedTensor`] where the data are neither.
     pub fn insert(&mut self, path: impl Into<String>, gradient: TensorData) -> Result<()> {
         let path = path.into();
-        let gradient = match gradient.dtype() {
-            DType::F16 | DType::BF16 => gradient.convert_dtype(DType::F32),
-            _ => gradient,
-        };
+        let gradient = widened(gradient);
         values(&path, &gradient)?;
         self.tensors.insert(path, gradient);
         Ok(())
@@ -217,6 +214,19 @@ pub(crate) fn read<const D: usize>(path: &str, tensor: Tensor<D>) -> Result<Tens
         what: format!("reading {path}"),
         problem: error.to_string(),
     })
+}
+
+/// [`read`], with half precision widened.
+pub(crate) fn read_f32<const D: usize>(path: &str, tensor: Tensor<D>) -> Result<TensorData> {
+    read(path, tensor).map(widened)
+}
+
+/// Half precision as f32; anything else as it is.
+pub(crate) fn widened(data: TensorData) -> TensorData {
+    match data.dtype() {
+        DType::F16 | DType::BF16 => data.convert_dtype(DType::F32),
+        _ => data,
+    }
 }
 
 struct Collector {

@@ -12,7 +12,7 @@ use didact_models::{Decoder, ParameterMapper, ParameterVisitor};
 use rayon::prelude::*;
 
 use crate::config::ReferenceRule;
-use crate::gradients::{CHUNK, mutable, read, values};
+use crate::gradients::{CHUNK, mutable, read_f32, values};
 use crate::{Error, Result};
 
 /// A frozen copy of the policy that may follow it: `reference ← α · policy + (1 − α) · reference`.
@@ -130,7 +130,7 @@ impl ParameterVisitor for Reader {
         let Ok(tensors) = &mut self.tensors else {
             return;
         };
-        match read(path, parameter.base().inner()) {
+        match read_f32(path, parameter.base().inner()) {
             Ok(data) => {
                 tensors.insert(path.to_owned(), data);
             }
@@ -180,9 +180,9 @@ impl ParameterMapper for Mixer {
         }
         let (id, tensor, mapper) = parameter.consume();
         let (device, dtype) = (tensor.device(), tensor.dtype());
-        let mixed = read(path, tensor.clone().inner()).and_then(|data| self.mix(path, data));
+        let mixed = read_f32(path, tensor.clone().inner()).and_then(|data| self.mix(path, data));
         let tensor = match mixed {
-            Ok(data) => Tensor::from_data(data, (&device, dtype)),
+            Ok(data) => Tensor::from_data(data.convert_dtype(dtype), (&device, dtype)),
             Err(error) => {
                 self.outcome = Err(error);
                 tensor

@@ -167,6 +167,31 @@ fn muon_does_not_depend_on_the_number_of_threads() {
     }
 }
 
+#[test]
+fn adamw_does_not_depend_on_the_number_of_threads() {
+    let count = 5 * crate::gradients::CHUNK + 77;
+    let config = AdamWConfig {
+        weight_decay: 0.1,
+        ..AdamWConfig::default()
+    };
+    let of = |threads| {
+        in_threads(threads, || {
+            let mut arrays = [noise(count, 1), vec![0.0; count], vec![0.0; count]];
+            for step in 1..=3 {
+                let [parameter, first, second] = &mut arrays;
+                let gradient = noise(count, 1 + step as usize);
+                let moments = [first.as_mut_slice(), second.as_mut_slice()];
+                AdamWStep::new(&config, step, 0.01).update(2, parameter, &gradient, moments);
+            }
+            arrays
+        })
+    };
+    let one = of(1);
+    for threads in [2, 3, 5] {
+        assert!(of(threads) == one, "{threads} threads");
+    }
+}
+
 /// In f64 and by loops.
 fn plain(matrix: &[f64], rows: usize, columns: usize) -> Vec<f64> {
     let transposed: Vec<f64> = (0..rows * columns)

@@ -3,31 +3,17 @@
 use std::sync::Arc;
 
 use burn::module::Param;
-use burn::tensor::{DType, Tensor, TensorData};
+use burn::tensor::{FloatDType, Tensor, TensorData};
 use didact_core::Span;
-use didact_models::{Decoder, ParameterMapper, ParameterVisitor};
+use didact_models::{Decoder, ParameterVisitor};
 
 use super::{decoder, hash, weights};
 use crate::loss::SftLoss;
+use crate::reference_policy::mix;
 use crate::{
     AdamWConfig, Gradients, MuonConfig, Optimizer, OptimizerConfig, StepOptions, Trainer,
     TrainingSequence,
 };
-
-/// The same decoder with weights of `dtype`.
-fn cast(decoder: Decoder, dtype: DType) -> Decoder {
-    struct Cast(DType);
-    impl ParameterMapper for Cast {
-        fn map<const D: usize>(&mut self, _: &str, p: Param<Tensor<D>>) -> Param<Tensor<D>> {
-            let (id, tensor, mapper) = p.consume();
-            let device = tensor.device();
-            let data = tensor.inner().into_data().convert_dtype(self.0);
-            let tensor = Tensor::from_data(data, (&device, self.0)).require_grad();
-            Param::from_mapped_value(id, tensor, mapper)
-        }
-    }
-    decoder.map_parameters(&mut Cast(dtype))
-}
 
 /// One gradient for every entry of every parameter.
 fn constant_gradients(decoder: &Decoder, entry: f32) -> Gradients {
@@ -68,8 +54,8 @@ const OPTIONS: StepOptions = StepOptions {
 
 #[test]
 fn updates_too_small_for_the_weights_add_up() {
-    for dtype in [DType::BF16, DType::F16] {
-        let mut model = cast(decoder(1), dtype);
+    for dtype in [FloatDType::BF16, FloatDType::F16] {
+        let mut model = decoder(1).cast(dtype);
         let (before, before_hash) = (weights(&model), hash(&model));
         let mut optimizer = Optimizer::new(OptimizerConfig::default());
         // AdamW moves each weight by the learning rate: far below half a unit in the last place of a norm's 1.
@@ -107,9 +93,9 @@ fn the_master_is_the_f32_run_and_the_weights_its_rounding() {
         OptimizerConfig::default(),
         OptimizerConfig::Muon(MuonConfig::default()),
     ] {
-        let mut half = cast(decoder(1), DType::BF16);
+        let mut half = decoder(1).cast(FloatDType::BF16);
         // The same start, in f32.
-        let mut whole = cast(half.clone(), DType::F32);
+        let mut whole = half.clone().cast(FloatDType::F32);
         let (mut of_half, mut of_whole) = (Optimizer::new(config), Optimizer::new(config));
         for step in 1..=5 {
             let all = super::optimizer::gradients(&whole, step);
@@ -121,7 +107,7 @@ fn the_master_is_the_f32_run_and_the_weights_its_rounding() {
             let master = &state.tensors[&format!("{path}.master")];
             assert_eq!(master.try_to_vec::<f32>().unwrap(), expected, "{path}");
         }
-        assert_eq!(hash(&cast(whole, DType::BF16)), hash(&half));
+        assert_eq!(hash(&whole.cast(FloatDType::BF16)), hash(&half));
 
         // And a restored run goes on alike, but not over other weights.
         let mut restored = Optimizer::new(config);
@@ -139,18 +125,56 @@ fn the_master_is_the_f32_run_and_the_weights_its_rounding() {
 fn a_model_of_half_precision_trains() {
     let sequence = sequence();
     let mut runs = Vec::new();
-    for dtype in [DType::F32, DType::BF16] {
-        let model = cast(decoder(1), dtype);
+    for dtype in [FloatDType::F32, FloatDType::BF16] {
+        let model = decoder(1).cast(dtype);
         let mut trainer = Trainer::new(model, AdamWConfig::default(), OPTIONS).unwrap();
         let losses: Vec<f64> = (0..8)
             .map(|_| trainer.step(&[&sequence], &SftLoss, 3e-3).unwrap().loss)
             .collect();
         assert!(losses[7] < losses[0], "{losses:?}");
-        assert_eq!(trainer.policy().unwrap().output_embedding().dtype(), dtype);
+        assert_eq!(
+            trainer.policy().unwrap().output_embedding().dtype(),
+            dtype.into()
+        );
         runs.push(losses);
     }
-    println!("{runs:?}");
     for (whole, half) in runs[0].iter().zip(&runs[1]) {
         assert!((whole - half).abs() < 0.02 * whole, "{runs:?}");
+    }
+}
+
+#[test]
+fn layers_computed_again_and_a_mixed_reference_work_in_half_precision() {
+    let sequence = sequence();
+    let model = decoder(1).cast(FloatDType::BF16);
+    let of = |recompute_layers| {
+        let options = StepOptions {
+            recompute_layers,
+            ..OPTIONS
+        };
+        let trainer = Trainer::new(model.clone(), AdamWConfig::default(), options).unwrap();
+        trainer.gradients(&[&sequence], &SftLoss).unwrap().0
+    };
+    let (kept, again) = (of(false), of(true));
+    for path in kept.paths() {
+        let [kept, again] = [&kept, &again].map(|all| all.get(path).unwrap().iter::<f32>());
+        let (kept, again): (Vec<f32>, Vec<f32>) = (kept.collect(), again.collect());
+        let largest = kept.iter().fold(0.0_f32, |m, g| m.max(g.abs()));
+        assert!(largest > 0.0, "{path}");
+        for (a, b) in kept.iter().zip(&again) {
+            // The gradient of a layer's input is rounded to bf16 between layers.
+            assert!((a - b).abs() <= 0.02 * largest, "{path}: {a} and {b}");
+        }
+    }
+    let other = decoder(2).cast(FloatDType::BF16);
+    let mixed = mix(&model, other.clone(), 0.25).unwrap();
+    for ((path, mixed), ((_, new), (_, old))) in weights(&mixed)
+        .iter()
+        .zip(weights(&model).iter().zip(&weights(&other)))
+    {
+        for ((mixed, new), old) in mixed.iter().zip(new).zip(old) {
+            let exact = 0.25 * new + 0.75 * old;
+            assert!((mixed - exact).abs() <= exact.abs() / 256.0, "{path}");
+        }
     }
 }
