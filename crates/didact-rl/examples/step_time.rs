@@ -1,4 +1,4 @@
-//! Times AdamW and a fine-tuning step on a decoder of SmolLM2-135M's sizes.
+//! Times AdamW, Muon and a fine-tuning step on a decoder of SmolLM2-135M's sizes.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -7,7 +7,7 @@ use burn::tensor::Device;
 use didact_core::Span;
 use didact_models::{Decoder, DecoderConfig, DecoderOptions, Family};
 use didact_rl::loss::SftLoss;
-use didact_rl::{Optimizer, OptimizerConfig, StepOptions, Trainer, TrainingSequence};
+use didact_rl::{MuonConfig, Optimizer, OptimizerConfig, StepOptions, Trainer, TrainingSequence};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut options = DecoderOptions::new(Family::Llama, 49_152, 576, 1536, 30, 9);
@@ -49,6 +49,14 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     );
     let mut policy = trainer.into_policy()?;
     let mut optimizer = Optimizer::new(OptimizerConfig::default());
+    let mut muon = Optimizer::new(MuonConfig::default());
+    for what in ["first", "second"] {
+        let same = gradients.clone();
+        let begin = Instant::now();
+        policy = muon.update(policy, same, 1e-6)?;
+        println!("Muon, {what}: {:.3} s", begin.elapsed().as_secs_f64());
+    }
+    drop(muon);
     for (what, kept) in [
         ("first", false),
         ("second", false),

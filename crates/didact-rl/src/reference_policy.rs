@@ -86,7 +86,7 @@ fn adds_nothing(policy: &Decoder) -> Result<bool> {
     impl ParameterVisitor for Zeros {
         fn visit<const D: usize>(&mut self, path: &str, parameter: &Param<Tensor<D>>) {
             if path.ends_with(".lora_B.weight") && matches!(self.0, Ok(true)) {
-                self.0 = read(path, parameter.base().inner())
+                self.0 = read_f32(path, parameter.base().inner())
                     .and_then(|data| Ok(values(path, &data)?.iter().all(|value| *value == 0.0)));
             }
         }
