@@ -120,26 +120,29 @@ impl Decoder {
     /// be trained; a clone where there is none.
     ///
     /// It computes the same up to the rounding of the sum. Weights that the adapter does not touch are
-    /// shared.
+    /// shared, but for quantised ones: all of them become f32, as [`dequantise`](Self::dequantise) says.
     #[must_use]
     pub fn merge_adapter(&self) -> Self {
-        let mut merged = self.clone();
-        if merged.adapter.take().is_none() {
-            return merged;
+        if self.adapter.is_none() {
+            return self.clone();
         }
+        let mut merged = self.dequantise();
+        merged.adapter = None;
         for (_, projection) in projections(&mut merged) {
-            if let Some(adapter) = projection.adapter.take() {
-                let weight = projection.weight.clone();
+            let Some(adapter) = projection.adapter.take() else {
+                continue;
+            };
+            projection.weight = projection.weight.take().map(|weight| {
                 let tracked = weight.base().is_autodiff();
-                projection.weight = weight.map(|weight| {
+                weight.map(|weight| {
                     let sum = adapter.merged(weight);
                     if tracked {
                         Tensor::from_inner(sum)
                     } else {
                         sum
                     }
-                });
-            }
+                })
+            });
         }
         merged.unfreeze()
     }
@@ -213,7 +216,9 @@ impl Decoder {
 }
 
 /// All projections by path, in the order of the parameters.
-fn projections(decoder: &mut Decoder) -> impl Iterator<Item = (String, &mut Projection)> {
+pub(crate) fn projections(
+    decoder: &mut Decoder,
+) -> impl Iterator<Item = (String, &mut Projection)> {
     decoder
         .model
         .layers

@@ -6,10 +6,11 @@
 
 use burn::module::Param;
 use burn::tensor::{DType, Device, Tensor, TensorData};
+use didact_kernels::QuantisedMatrix;
 
 use crate::decoder::{Backbone, Decoder};
 use crate::layer::{Attention, Embedding, Layer, Mlp, Norm, Projection};
-use crate::{DecoderConfig, Result};
+use crate::{Bits, DecoderConfig, Error, Result};
 
 /// What a tensor is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -118,18 +119,21 @@ pub(crate) fn slots(config: &DecoderConfig) -> Vec<Slot> {
     slots
 }
 
-/// Builds the decoder; `fill` gives the numbers of each slot, row-major in the checkpoint's shape.
+/// Builds the decoder; `fill` gives the numbers of each slot, row-major in the checkpoint's shape. With
+/// `bits`, the weights of projections are quantised as they come.
 ///
 /// # Errors
-/// The first one of `fill`.
+/// The first one of `fill`, or a weight that cannot be quantised.
 pub(crate) fn assemble(
     config: &DecoderConfig,
     device: &Device,
+    bits: Option<Bits>,
     fill: &mut dyn FnMut(&Slot) -> Result<Vec<f32>>,
 ) -> Result<Decoder> {
     let mut source = Source {
         slots: slots(config).into_iter(),
         device,
+        bits,
         fill,
     };
     let embed_tokens = Embedding {
@@ -168,12 +172,13 @@ pub(crate) fn assemble(
 struct Source<'a> {
     slots: std::vec::IntoIter<Slot>,
     device: &'a Device,
+    bits: Option<Bits>,
     fill: &'a mut dyn FnMut(&Slot) -> Result<Vec<f32>>,
 }
 
 impl Source<'_> {
-    /// The next slot as a parameter.
-    fn take<const D: usize>(&mut self) -> Result<Param<Tensor<D>>> {
+    /// The next slot and its numbers.
+    fn next(&mut self) -> Result<(Slot, Vec<f32>)> {
         let slot = self
             .slots
             .next()
@@ -185,6 +190,12 @@ impl Source<'_> {
             "{}",
             slot.path
         );
+        Ok((slot, values))
+    }
+
+    /// The next slot as a parameter.
+    fn take<const D: usize>(&mut self) -> Result<Param<Tensor<D>>> {
+        let (slot, values) = self.next()?;
         let data = if slot.role == Role::Projection {
             let [rows, columns] = [slot.shape[0], slot.shape[1]];
             TensorData::new(transpose(&values, rows, columns), [columns, rows])
@@ -198,10 +209,22 @@ impl Source<'_> {
     }
 
     fn projection(&mut self, biased: bool) -> Result<Projection> {
-        let weight = self.take()?;
+        let (weight, quantised) = match self.bits {
+            None => (Some(self.take()?), None),
+            Some(bits) => {
+                let (slot, values) = self.next()?;
+                let shape = [slot.shape[0], slot.shape[1]];
+                let matrix = QuantisedMatrix::quantise_rows(&values, shape, bits);
+                (
+                    None,
+                    Some(matrix.map_err(Error::not_quantisable(&slot.path))?),
+                )
+            }
+        };
         let bias = if biased { Some(self.take()?) } else { None };
         Ok(Projection {
             weight,
+            quantised,
             bias,
             adapter: None,
         })

@@ -109,6 +109,20 @@ pub enum Error {
         /// What is wrong, and what to do.
         problem: String,
     },
+    /// A weight that cannot be quantised.
+    #[error("`{tensor}` cannot be quantised: {source}")]
+    NotQuantisable {
+        /// The weight's path.
+        tensor: String,
+        /// Which number, and why.
+        source: didact_kernels::Error,
+    },
+    /// Quantised weights where there should be none.
+    #[error("{problem}")]
+    Quantised {
+        /// What is wrong, and what to do.
+        problem: String,
+    },
     /// A GGUF file that cannot be read.
     #[error(transparent)]
     Gguf(#[from] didact_gguf::Error),
@@ -195,6 +209,16 @@ fn list(problems: &[TensorProblem]) -> String {
         .iter()
         .map(|problem| format!("\n  {problem}"))
         .collect()
+}
+
+impl Error {
+    /// Turns a refusal of quantising into one that names the tensor.
+    pub(crate) fn not_quantisable(tensor: &str) -> impl FnOnce(didact_kernels::Error) -> Self + '_ {
+        move |source| Self::NotQuantisable {
+            tensor: tensor.to_owned(),
+            source,
+        }
+    }
 }
 
 /// Turns an I/O error into one that names the file.

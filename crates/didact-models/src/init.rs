@@ -18,7 +18,7 @@ impl Decoder {
     #[must_use]
     pub fn init(config: &DecoderConfig, seed: u64, device: &Device) -> Self {
         let norm = 1.0 - config.family.norm_offset() as f32;
-        let built = assemble(config, device, &mut |slot| {
+        let built = assemble(config, device, None, &mut |slot| {
             let count = slot.shape.iter().product();
             Ok(match slot.role {
                 Role::Embedding | Role::Projection => normal(&stream(seed, &slot.path), count),

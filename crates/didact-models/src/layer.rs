@@ -6,7 +6,10 @@
 
 use burn::module::{Module, Param};
 use burn::tensor::Tensor;
-use didact_kernels::{gated, linear, rms_norm, rotary, streamed_product};
+use didact_kernels::{
+    QuantisedMatrix, gated, linear, quantised_linear, rms_norm, rotary, streamed_product,
+    streamed_quantised_product,
+};
 
 use crate::DecoderConfig;
 use crate::adapter::Adapter;
@@ -37,6 +40,14 @@ impl Products {
             Self::Streamed => streamed_product(x, weight),
         }
     }
+
+    /// `x·Ŵ`.
+    fn multiply_quantised(self, x: Tensor<2>, weight: &QuantisedMatrix) -> Tensor<2> {
+        match self {
+            Self::Whole => quantised_linear(x, weight),
+            Self::Streamed => streamed_quantised_product(x, weight),
+        }
+    }
 }
 
 /// A table of one row for each token, `[vocabulary, hidden]`.
@@ -46,9 +57,13 @@ pub(crate) struct Embedding {
 }
 
 /// `x·W + b` with `W` kept `[in, out]`, the transpose of what checkpoints hold, plus what an adapter adds.
+///
+/// `W` is a parameter or quantised and frozen, never both.
 #[derive(Module, Debug)]
 pub(crate) struct Projection {
-    pub(crate) weight: Param<Tensor<2>>,
+    pub(crate) weight: Option<Param<Tensor<2>>>,
+    #[module(skip)]
+    pub(crate) quantised: Option<QuantisedMatrix>,
     pub(crate) bias: Option<Param<Tensor<1>>>,
     pub(crate) adapter: Option<Adapter>,
 }
@@ -60,7 +75,11 @@ impl Projection {
             .adapter
             .as_ref()
             .map(|adapter| adapter.forward(x.clone(), products));
-        let mut output = products.multiply(x, self.weight.val());
+        let mut output = match (&self.quantised, &self.weight) {
+            (Some(weight), _) => products.multiply_quantised(x, weight),
+            (None, Some(weight)) => products.multiply(x, weight.val()),
+            (None, None) => unreachable!("a projection has a weight"),
+        };
         if let Some(bias) = &self.bias {
             // Decoding has rows of f32 whatever the weights are.
             output = output.clone() + bias.val().unsqueeze().cast(output.dtype());

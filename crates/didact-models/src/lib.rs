@@ -18,6 +18,7 @@ mod init;
 mod layer;
 mod parameters;
 mod precision;
+mod quantised;
 mod rotary;
 #[cfg(test)]
 mod testing;
@@ -27,6 +28,7 @@ pub use adapter::{LoraConfig, LoraTargets};
 pub use config::{Activation, DecoderConfig, DecoderOptions, Family, Limits, Llama3Scaling};
 pub use decoder::Decoder;
 pub use decoding::{DecodingModel, WeightPrecision};
+pub use didact_kernels::Bits;
 pub use error::{Error, Result, TensorProblem};
 pub use parameters::{ParameterMapper, ParameterVisitor};
 pub use rotary::{RotaryTables, frequencies};

@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 use burn::tensor::Device;
 
 use crate::assemble::{Slot, assemble, slots};
-use crate::{Decoder, DecoderConfig, Error, Result, TensorProblem};
+use crate::{Bits, Decoder, DecoderConfig, Error, Result, TensorProblem};
 
 /// A tensor as its file describes it.
 #[derive(Debug, Clone)]
@@ -53,10 +53,12 @@ pub(crate) trait Checkpoint {
     fn read(&mut self, path: &str) -> Result<Vec<f32>>;
 }
 
-/// Builds the decoder from a checkpoint that has exactly the tensors of `config`.
+/// Builds the decoder from a checkpoint that has exactly the tensors of `config`; with `bits`, its projections
+/// quantised.
 pub(crate) fn load(
     config: &DecoderConfig,
     device: &Device,
+    bits: Option<Bits>,
     checkpoint: &mut dyn Checkpoint,
 ) -> Result<Decoder> {
     let head = checkpoint.name_of("lm_head.weight");
@@ -66,7 +68,7 @@ pub(crate) fn load(
             && name == head
             && tensor.shape == [config.vocab_size, config.hidden_size]
     })?;
-    assemble(config, device, &mut |slot| {
+    assemble(config, device, bits, &mut |slot| {
         read_finite(checkpoint, &slot.path)
     })
 }

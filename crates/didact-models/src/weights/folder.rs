@@ -15,7 +15,7 @@ use super::{Checkpoint, Described, load};
 use crate::adapter::{Adapter, is_factor};
 use crate::assemble::{Role, Slot, slots, transpose};
 use crate::error::io;
-use crate::{Decoder, DecoderConfig, Error, ParameterVisitor, Result, TensorProblem};
+use crate::{Bits, Decoder, DecoderConfig, Error, ParameterVisitor, Result, TensorProblem};
 
 const CONFIG: &str = "config.json";
 const WEIGHTS: &str = "model.safetensors";
@@ -28,9 +28,20 @@ impl Decoder {
     /// Names the file and the key or tensor; tensors that are missing, unused or of another shape
     /// are listed together.
     pub fn load_folder(folder: impl AsRef<Path>, device: &Device) -> Result<Self> {
-        let folder = folder.as_ref();
-        let config = DecoderConfig::from_file(folder.join(CONFIG))?;
-        load(&config, device, &mut Folder::open(folder)?)
+        load_folder(folder.as_ref(), None, device)
+    }
+
+    /// [`load_folder`](Self::load_folder) with every projection [quantised](Self::quantise) as it is read,
+    /// so that its f32 weights are in memory one at a time only.
+    ///
+    /// # Errors
+    /// Those of [`load_folder`](Self::load_folder) and [`quantise`](Self::quantise).
+    pub fn load_folder_quantised(
+        folder: impl AsRef<Path>,
+        bits: Bits,
+        device: &Device,
+    ) -> Result<Self> {
+        load_folder(folder.as_ref(), Some(bits), device)
     }
 
     /// Writes `config.json` and `model.safetensors` (f32) into `folder`, which is made where it does
@@ -41,9 +52,17 @@ impl Decoder {
     /// Each file is written beside its place and renamed, so that a reader never sees half of one.
     ///
     /// # Errors
-    /// Names the file that cannot be written or the parameter that cannot be read back.
+    /// Names the file that cannot be written or the parameter that cannot be read back; a decoder with
+    /// quantised weights, which that file has no place for.
     pub fn save_folder(&self, folder: impl AsRef<Path>) -> Result<()> {
         let folder = folder.as_ref();
+        if self.quantised().is_some() {
+            return Err(Error::Quantised {
+                problem: "a decoder with quantised weights cannot be saved as a folder; save its adapter with \
+                          `save_adapter()`, or save what `merge_adapter()` or `dequantise()` of it gives, in f32"
+                    .to_owned(),
+            });
+        }
         std::fs::create_dir_all(folder).map_err(io(folder))?;
         let place = folder.join(WEIGHTS);
         replace(&place, |file| {
@@ -72,6 +91,11 @@ impl Decoder {
             Ok(file)
         })
     }
+}
+
+fn load_folder(folder: &Path, bits: Option<Bits>, device: &Device) -> Result<Decoder> {
+    let config = DecoderConfig::from_file(folder.join(CONFIG))?;
+    load(&config, device, bits, &mut Folder::open(folder)?)
 }
 
 /// Writes a file beside its place, makes it durable and renames it.

@@ -10,7 +10,7 @@ use burn::tensor::Device;
 use didact_gguf::Gguf;
 
 use super::{Checkpoint, Described, load};
-use crate::{Decoder, DecoderConfig, Family, Result};
+use crate::{Bits, Decoder, DecoderConfig, Family, Result};
 
 /// The rotary frequencies' factors, which the configuration already accounts for.
 pub(crate) const ROTARY_FACTORS: &str = "rope_freqs.weight";
@@ -22,16 +22,30 @@ impl Decoder {
     /// Names the file and the key or tensor; tensors that are missing, unused or of another shape
     /// are listed together.
     pub fn load_gguf(gguf: &Gguf, device: &Device) -> Result<Self> {
-        let config = DecoderConfig::from_gguf(gguf)?;
-        load(
-            &config,
-            device,
-            &mut Container {
-                gguf,
-                config: &config,
-            },
-        )
+        load_gguf(gguf, None, device)
     }
+
+    /// [`load_gguf`](Self::load_gguf) with every projection [quantised](Self::quantise) as it is read, so
+    /// that its f32 weights are in memory one at a time only.
+    ///
+    /// With [`Bits::Four`], weights that the file holds as Q4_1 keep exactly its numbers: the blocks are the
+    /// same, and Q4_1's use their least and their largest code. Those of other types are
+    /// quantised again, to half a scale.
+    ///
+    /// # Errors
+    /// Those of [`load_gguf`](Self::load_gguf) and [`quantise`](Self::quantise).
+    pub fn load_gguf_quantised(gguf: &Gguf, bits: Bits, device: &Device) -> Result<Self> {
+        load_gguf(gguf, Some(bits), device)
+    }
+}
+
+fn load_gguf(gguf: &Gguf, bits: Option<Bits>, device: &Device) -> Result<Decoder> {
+    let config = DecoderConfig::from_gguf(gguf)?;
+    let mut container = Container {
+        gguf,
+        config: &config,
+    };
+    load(&config, device, bits, &mut container)
 }
 
 struct Container<'a> {
