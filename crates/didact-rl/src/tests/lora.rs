@@ -3,7 +3,7 @@
 use burn::module::Module;
 use didact_core::{Score, ScoreRequest, Span};
 use didact_engine::{EngineConfig, LocalEngine};
-use didact_models::{Decoder, LoraConfig};
+use didact_models::{Bits, Decoder, LoraConfig};
 
 use super::steps::{OPTIONS, sequences, worst};
 use super::{decoder, problems, task, teacher, weights};
@@ -97,6 +97,38 @@ fn training_an_adapter_goes_downhill_and_its_merge_with_it() {
     assert!(after < before, "{after} {before}");
     assert!((loss(policy.merge_adapter()) - after).abs() < 1e-5);
     assert_eq!(loss(policy.without_adapter()), before);
+}
+
+#[test]
+fn an_adapter_over_quantised_weights_is_trained_as_over_the_same_in_f32() {
+    let all = sequences();
+    let refs: Vec<&TrainingSequence> = all.iter().collect();
+    for bits in [Bits::Eight, Bits::Four] {
+        let quantised = adapted(&[]).quantise(bits).unwrap();
+        let plain = quantised.dequantise();
+        let [found, expected] = [quantised, plain].map(|policy| {
+            let mut trainer = Trainer::new(policy, AdamWConfig::default(), OPTIONS).unwrap();
+            let losses: Vec<f64> = (0..3)
+                .map(|_| trainer.step(&refs, &SftLoss, 1e-2).unwrap().loss)
+                .collect();
+            (losses, trainer.into_policy().unwrap())
+        });
+        assert!(found.0[2] < found.0[0], "{:?}", found.0);
+        for (found, expected) in found.0.iter().zip(&expected.0) {
+            assert!((found - expected).abs() < 1e-5, "{found} {expected}");
+        }
+        assert_eq!(found.1.quantised(), Some(bits));
+        // Layers computed again read the codes again.
+        let [kept, again] = [false, true].map(|recompute_layers| {
+            let options = StepOptions {
+                recompute_layers,
+                ..OPTIONS
+            };
+            gradients(&found.1, &SftLoss, options)
+        });
+        assert_eq!(kept.len(), 28);
+        assert!(worst(&kept, &again) <= 1e-6);
+    }
 }
 
 fn config() -> TeacherConfig {
