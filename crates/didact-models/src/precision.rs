@@ -111,7 +111,8 @@ mod tests {
                     .square()
                     .mean()
                     .backward();
-                let weight = decoder.model.layers[0].mlp.up_proj.weight.val();
+                let weight = decoder.model.layers[0].mlp.up_proj.weight.clone();
+                let weight = weight.expect("not quantised").val();
                 let gradient = weight.grad(&tape).expect("it is part of the loss");
                 (numbers(hidden.inner()), numbers(gradient))
             };

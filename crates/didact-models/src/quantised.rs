@@ -62,19 +62,20 @@ impl Decoder {
         Some(weight.bits())
     }
 
-    /// The same with quantised weights in f32, as parameters of this decoder's device; a clone where none is
-    /// quantised.
+    /// The same with quantised weights as parameters, in the precision and on the device of the others; a clone
+    /// where none is quantised.
     ///
-    /// They keep the values that quantising gave them. They can be trained, unless there is an adapter:
+    /// In f32 they keep the values that quantising gave them. They can be trained, unless there is an adapter:
     /// below one they stay frozen.
     #[must_use]
     pub fn dequantise(&self) -> Self {
         let device = self.device();
+        let dtype = self.model.embed_tokens.weight.val().dtype();
         let frozen = self.adapter.is_some();
         let mut dequantised = self.clone();
         for (_, projection) in projections(&mut dequantised) {
             if let Some(weight) = projection.quantised.take() {
-                let weight = parameter(&weight, &device);
+                let weight = parameter(&weight, dtype, &device);
                 projection.weight = Some(if frozen { weight.freeze() } else { weight });
             }
         }
@@ -82,11 +83,11 @@ impl Decoder {
     }
 }
 
-fn parameter(weight: &QuantisedMatrix, device: &Device) -> Param<Tensor<2>> {
+fn parameter(weight: &QuantisedMatrix, dtype: DType, device: &Device) -> Param<Tensor<2>> {
     let [inputs, outputs] = weight.shape();
     let values = transpose(&weight.dequantise_rows(), outputs, inputs);
     let data = TensorData::new(values, [inputs, outputs]);
-    Param::from_tensor(Tensor::from_data(data, (device, DType::F32)))
+    Param::from_tensor(Tensor::from_data(data, (device, dtype)))
 }
 
 #[cfg(test)]

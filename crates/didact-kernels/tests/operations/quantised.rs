@@ -98,11 +98,21 @@ fn few_rows_have_the_bits_of_the_product_with_the_f32_matrix() {
 }
 
 #[test]
-fn double_precision_and_the_tape_take_the_reference() {
+fn other_precisions_keep_theirs_and_the_tape_takes_the_reference() {
     let device = Device::flex().autodiff();
     let matrix = quantised([40, 9], Bits::Four);
     let x = flat(&numbers(3, 80), &device, DType::F64).reshape([2, 40]);
     assert_eq!(quantised_linear(x, &matrix).dtype(), DType::F64);
+    let half = weight([2, 40], &device).cast(DType::BF16).require_grad();
+    let found = quantised_linear(half.clone(), &matrix);
+    assert_eq!(found.dtype(), DType::BF16);
+    let gradients = found.clone().sum().backward();
+    let gradient = half.grad(&gradients).expect("of the rows");
+    let ones = Tensor::<2>::ones([2, 9], &Device::flex());
+    let expected = ones.matmul(matrix.dequantise(&Device::flex()).transpose());
+    assert_close("half gradient", &host(gradient), &host(expected), 1e-2);
+    let expected = reference::quantised_linear(half, &matrix);
+    assert_close("half", &host(found), &host(expected), 1e-2);
     let x = weight([2, 40], &device);
     assert_eq!(streamed_quantised_product(x, &matrix).dims(), [2, 9]);
 }

@@ -1,4 +1,4 @@
-use burn::tensor::{Gradients, Int};
+use burn::tensor::{FloatDType, Gradients, Int};
 use didact_kernels::{PackedLayout, attention};
 
 use super::*;
@@ -65,6 +65,20 @@ fn it_computes_what_its_weights_in_f32_compute() {
                 assert_ne!(hidden(&plain), hidden(&base));
             }
         }
+    }
+}
+
+#[test]
+fn a_decoder_of_half_precision_stays_one() {
+    for config in all() {
+        let base = decoder(&config, &Device::flex()).cast(FloatDType::BF16);
+        let quantised = base.quantise(Bits::Eight).unwrap();
+        let plain = quantised.dequantise();
+        let first = plain.model.layers[0].mlp.up_proj.weight.clone().unwrap();
+        assert_eq!(first.val().dtype(), DType::BF16);
+        // bf16 has eight bits of its own.
+        let difference = worst(&hidden(&quantised), &hidden(&plain));
+        assert!(difference < 0.1, "{:?}: {difference}", config.family);
     }
 }
 
