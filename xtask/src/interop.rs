@@ -59,7 +59,6 @@ struct Events {
     /// Pairs of step and value by tag.
     scalars: BTreeMap<String, Vec<(u64, f64)>>,
     /// Tags of texts.
-    #[serde(default)]
     texts: Vec<String>,
 }
 
@@ -156,7 +155,8 @@ fn check_events(expected: &Events, found: &Events) -> Outcome {
         };
         events.scalars.iter().map(of_tag).collect()
     };
-    if narrow(expected) == narrow(found) {
+    let has_texts = expected.texts.iter().all(|tag| found.texts.contains(tag));
+    if narrow(expected) == narrow(found) && has_texts {
         Ok(())
     } else {
         Err(format!(

@@ -103,7 +103,7 @@ def read(folder):
         json.dumps(
             {
                 "differences": differences,
-                "events": events(folder / "tensorboard"),
+                "events": events(folder / "tensorboard" / "teacher"),
                 "versions": {"python": platform.python_version(), **versions},
             }
         )
