@@ -3,6 +3,7 @@
 //! Owns the command line and the sizes that suit two CPU cores; the loop itself is `didact::distill::pipeline`.
 #![forbid(unsafe_code)]
 
+mod compare;
 mod options;
 mod report;
 mod source;
@@ -32,7 +33,13 @@ const MISSING_TAG_PENALTY: f64 = -3.0;
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
 fn main() -> ExitCode {
-    match teach(&Options::parse()) {
+    let options = Options::parse();
+    let outcome = if options.compare {
+        compare::run(&options)
+    } else {
+        teach(&options)
+    };
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error}");
@@ -58,6 +65,25 @@ fn teach(options: &Options) -> Result<()> {
 
     console.heading("model");
     let (model, tokenizer) = source::load(options.model.as_deref(), &Device::flex().autodiff())?;
+    let reward = RltConfig {
+        missing_tag_penalty: MISSING_TAG_PENALTY,
+        ..RltConfig::default()
+    };
+    let teacher = TeacherTask {
+        tokenizer: Arc::new(tokenizer),
+        format: PromptFormat::think(),
+        reward: Arc::new(reward.resolve()?),
+    };
+    if let Some(trained) = options.teach_only {
+        return compare::teach(
+            trained,
+            options,
+            model,
+            teacher,
+            [&train, &held_out],
+            &mut console,
+        );
+    }
     let mut directory = RunDirectory::create(options.out())?;
     console.line(&format!(
         "{} problems to train on, {} held out; run directory {}",
@@ -65,17 +91,8 @@ fn teach(options: &Options) -> Result<()> {
         held_out.len(),
         directory.path().display()
     ));
-
-    let reward = RltConfig {
-        missing_tag_penalty: MISSING_TAG_PENALTY,
-        ..RltConfig::default()
-    };
     let task = Task {
-        teacher: TeacherTask {
-            tokenizer: Arc::new(tokenizer),
-            format: PromptFormat::think(),
-            reward: Arc::new(reward.resolve()?),
-        },
+        teacher,
         train,
         held_out,
     };

@@ -7,10 +7,14 @@ use didact::distill::student::StudentEvaluationConfig;
 use didact::distill::{CollectConfig, PipelineConfig};
 use didact::rl::{FineTuneConfig, TeacherConfig};
 
+use crate::compare::Trained;
+
 /// Trains SmolLM2-135M-Instruct as a teacher on grade-school problems and distills a student from it.
 ///
 /// Without arguments it obtains the model, takes the problems that it ships, and runs the whole loop.
 #[derive(Debug, Parser)]
+// `--compare` hands its arguments on with others behind them.
+#[command(args_override_self = true)]
 pub(crate) struct Options {
     /// A model: a folder with config.json, weights and tokenizer.json, or a GGUF file, or (built with feature `hub`)
     /// a hub id. Without it, SmolLM2-135M-Instruct, downloaded to models/ once.
@@ -55,6 +59,13 @@ pub(crate) struct Options {
     /// Held-out problems looked at.
     #[arg(long, default_value_t = 64)]
     held_out_problems: usize,
+    /// Trains the teacher alone four times: all weights, an adapter, an adapter over 8-bit and over 4-bit weights;
+    /// prints memory, times and rewards of each.
+    #[arg(long)]
+    pub(crate) compare: bool,
+    /// Trains the teacher alone, without a warm-up and without students.
+    #[arg(long, value_enum, conflicts_with = "compare")]
+    pub(crate) teach_only: Option<Trained>,
     /// Sizes so small that the run proves only that every stage works.
     #[arg(long)]
     smoke: bool,
