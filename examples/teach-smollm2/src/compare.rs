@@ -10,7 +10,6 @@ use std::path::Path;
 use std::process::Command;
 
 use clap::ValueEnum;
-use didact::Device;
 use didact::core::Problem;
 use didact::models::{Bits, Decoder, LoraConfig};
 use didact::rl::{
