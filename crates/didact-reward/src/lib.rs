@@ -10,6 +10,7 @@
 #![doc = concat!("\n\n", include_str!("../README.md"))]
 #![forbid(unsafe_code)]
 
+pub mod answer;
 mod error;
 mod reduction;
 mod rlt;

@@ -1,0 +1,270 @@
+//! When two answers are equal.
+//!
+//! Owns equality of values, words and choices, and which rule two kinds of answers meet under. Knows nothing of how
+//! an answer was written.
+
+use num_bigint::BigInt;
+use num_rational::BigRational;
+use num_traits::{One, Signed};
+
+use super::evaluation::{Point, agree, evaluate};
+use super::expression::{Constant, Expression};
+use super::limits::{Budget, Undecided};
+use super::literal::power_of_ten;
+use super::normal_form::normalise;
+use super::value::{Answer, Value};
+use super::verdict::{Verdict, Why};
+use super::{collection, region, relation, unit};
+
+/// Decimal places to which a decimal number is compared, as in math-verify.
+const PLACES: usize = 6;
+
+/// A rounded number must still agree to this share of itself: 0.0000001 is not 0.0000002, though both round to 0.
+const RELATIVE: (i64, i64) = (1, 1_000);
+
+/// Compares an answer with the expected one.
+pub(crate) fn compare(expected: &Answer, found: &Answer, budget: &mut Budget) -> Verdict {
+    if let Err(why) = budget.spend(4) {
+        return Verdict::no(Why::Undecided(why));
+    }
+    if let Some(verdict) = relation::compare(expected, found, budget) {
+        return verdict;
+    }
+    if let (Some(left), Some(right)) = (word(expected), word(found))
+        && left == right
+    {
+        return Verdict::yes(Why::SameText);
+    }
+    match (expected, found) {
+        (Answer::Value(left), Answer::Value(right)) => values(left, right, budget),
+        (
+            Answer::Choice { letter, rest },
+            Answer::Choice {
+                letter: other,
+                rest: other_rest,
+            },
+        ) => {
+            if letter != other {
+                return Verdict::no(Why::DifferentText);
+            }
+            match (rest, other_rest) {
+                (Some(left), Some(right)) => compare(left, right, budget),
+                _ => Verdict::yes(Why::SameText),
+            }
+        }
+        (Answer::Text(_), Answer::Text(_)) => Verdict::no(Why::DifferentText),
+        (Answer::Matrix(left), Answer::Matrix(right)) => matrices(left, right, budget),
+        _ => {
+            if let Some(verdict) = region::compare(expected, found, budget) {
+                return verdict;
+            }
+            collection::compare(expected, found, budget)
+        }
+    }
+}
+
+/// An answer as a word: letters in a row may be a word or a product, `B` a choice or a variable.
+fn word(answer: &Answer) -> Option<String> {
+    let letter = |expression: &Expression| match expression {
+        Expression::Symbol(name) if name.chars().all(char::is_alphanumeric) => {
+            Some(name.to_lowercase())
+        }
+        Expression::Constant(Constant::Euler) => Some("e".to_owned()),
+        Expression::Constant(Constant::Imaginary) => Some("i".to_owned()),
+        _ => None,
+    };
+    match answer {
+        Answer::Text(text) if !text.is_empty() => Some(text.clone()),
+        Answer::Choice { letter, .. } => Some(letter.to_lowercase().to_string()),
+        Answer::Value(Value {
+            expression,
+            percent: false,
+            unit: None,
+        }) => match expression {
+            Expression::Product(factors) => factors.iter().map(letter).collect(),
+            single => letter(single),
+        },
+        _ => None,
+    }
+}
+
+fn matrices(left: &[Vec<Expression>], right: &[Vec<Expression>], budget: &mut Budget) -> Verdict {
+    let shape = |rows: &[Vec<Expression>]| rows.iter().map(Vec::len).collect::<Vec<_>>();
+    if shape(left) != shape(right) {
+        return Verdict::no(Why::DifferentLength);
+    }
+    let mut verdict = Verdict::yes(Why::Exact);
+    for (left, right) in left.iter().flatten().zip(right.iter().flatten()) {
+        verdict = verdict.and(|| expressions(left, right, budget).into());
+    }
+    verdict
+}
+
+/// Compares two values with their percent signs and units.
+pub(crate) fn values(expected: &Value, found: &Value, budget: &mut Budget) -> Verdict {
+    let set_off = |value: &Value, wanted: bool| {
+        let unit = wanted.then(|| glued(value)).flatten();
+        unit.unwrap_or_else(|| value.clone())
+    };
+    let expected_is_number = expected.unit.is_some() || !expected.expression.has_symbol();
+    let found = &set_off(found, expected_is_number);
+    let expected = &set_off(expected, found.unit.is_some());
+    if let (Some(left), Some(right)) = (&expected.unit, &found.unit)
+        && left.contradicts(right)
+    {
+        return Verdict::no(Why::DifferentUnit);
+    }
+    if expected.percent != found.percent {
+        // "50" for "50%": the sign is taken for a unit of whole numbers.
+        if let (Some(left), Some(right)) =
+            (expected.expression.as_number(), found.expression.as_number())
+            && left == right
+            && left.is_integer()
+            && !expected.expression.is_decimal()
+            && !found.expression.is_decimal()
+        {
+            return Verdict::yes(Why::Exact);
+        }
+    }
+    let left = hundredth(expected);
+    let right = hundredth(found);
+    expressions(&left, &right, budget).into()
+}
+
+/// `12m` as 12 metres: a product that only the other answer tells to be a measure.
+fn glued(value: &Value) -> Option<Value> {
+    let Expression::Product(factors) = &value.expression else {
+        return None;
+    };
+    match factors.as_slice() {
+        [number @ Expression::Number { .. }, Expression::Symbol(letter)]
+            if value.unit.is_none() && !value.percent =>
+        {
+            Some(Value {
+                expression: number.clone(),
+                percent: false,
+                unit: Some(unit::of_letter(letter)?),
+            })
+        }
+        _ => None,
+    }
+}
+
+/// The expression with its percent sign worked in.
+fn hundredth(value: &Value) -> Expression {
+    let expression = value.expression.clone();
+    if !value.percent {
+        return expression;
+    }
+    match expression {
+        Expression::Number { value, decimal } => Expression::Number {
+            value: value / BigRational::from_integer(100.into()),
+            decimal,
+        },
+        other => Expression::Quotient(Box::new(other), Box::new(Expression::integer(100))),
+    }
+}
+
+/// Compares two expressions.
+pub(crate) fn expressions(
+    left: &Expression,
+    right: &Expression,
+    budget: &mut Budget,
+) -> Result<Verdict, Undecided> {
+    if let (Some(a), Some(b)) = (left.as_number(), right.as_number()) {
+        return Ok(if a == b {
+            Verdict::yes(Why::Exact)
+        } else if (left.is_decimal() || right.is_decimal()) && rounds_to(a, b) {
+            Verdict::yes(Why::Rounded)
+        } else {
+            Verdict::no(Why::DifferentValue)
+        });
+    }
+    match (left.infinite_sign(), right.infinite_sign()) {
+        (None, None) => {}
+        (a, b) if a == b => return Ok(Verdict::yes(Why::Exact)),
+        _ => return Ok(Verdict::no(Why::DifferentValue)),
+    }
+    let (left, right) = fold_case(left, right);
+    // A decimal number stands for what rounds to it.
+    for (decimal, other) in [(&left, &right), (&right, &left)] {
+        if let (Some(number), true) = (decimal.as_number(), decimal.is_decimal())
+            && !other.has_symbol()
+            && let Ok(value) = evaluate(other, &Point::new(), budget)
+        {
+            return Ok(if rounds_to(number, &value.to_rational()) {
+                Verdict::yes(Why::Rounded)
+            } else {
+                Verdict::no(Why::DifferentValue)
+            });
+        }
+    }
+    let exact = normalise(&left, budget).and_then(|left| {
+        let right = normalise(&right, budget)?;
+        left.difference(&right, budget)
+    });
+    match exact {
+        Ok(difference) if difference.is_zero() => return Ok(Verdict::yes(Why::Exact)),
+        Ok(difference) if difference.is_independent() => {
+            return Ok(Verdict::no(Why::DifferentValue));
+        }
+        Err(Undecided::TooManySteps) => return Err(Undecided::TooManySteps),
+        _ => {}
+    }
+    Ok(if agree(&left, &right, budget)? {
+        Verdict::yes(Why::Evaluated)
+    } else {
+        Verdict::no(Why::DifferentValue)
+    })
+}
+
+/// Whether both round to the same six places.
+fn rounds_to(a: &BigRational, b: &BigRational) -> bool {
+    let scale = power_of_ten(PLACES);
+    let half = BigRational::new(BigInt::one(), 2.into());
+    let round = |x: &BigRational| (x * &scale + &half).floor();
+    let share = BigRational::new(RELATIVE.0.into(), RELATIVE.1.into());
+    round(a) == round(b) && (a - b).abs() <= a.abs().max(b.abs()) * share
+}
+
+/// Answers do not keep to the case of a question's variables; where an answer uses both cases of a letter, they are
+/// two variables.
+fn fold_case(left: &Expression, right: &Expression) -> (Expression, Expression) {
+    let mut names: Vec<String> = Vec::new();
+    let mut both = false;
+    for expression in [left, right] {
+        let from = names.len();
+        expression.walk(&mut |part| {
+            if let Expression::Symbol(name) = part {
+                let clash = names[from..]
+                    .iter()
+                    .any(|other| other != name && other.to_lowercase() == name.to_lowercase());
+                both |= clash;
+                if names.len() < 64 {
+                    names.push(name.clone());
+                }
+            }
+        });
+    }
+    if both {
+        (left.clone(), right.clone())
+    } else {
+        (lower(left), lower(right))
+    }
+}
+
+fn lower(expression: &Expression) -> Expression {
+    let all = |parts: &[Expression]| parts.iter().map(lower).collect();
+    match expression {
+        Expression::Symbol(name) => Expression::Symbol(name.to_lowercase()),
+        Expression::Number { .. } | Expression::Constant(_) => expression.clone(),
+        Expression::Sum(parts) => Expression::Sum(all(parts)),
+        Expression::Product(parts) => Expression::Product(all(parts)),
+        Expression::Function(function, parts) => Expression::Function(*function, all(parts)),
+        Expression::Quotient(a, b) => {
+            Expression::Quotient(Box::new(lower(a)), Box::new(lower(b)))
+        }
+        Expression::Power(a, b) => Expression::Power(Box::new(lower(a)), Box::new(lower(b))),
+        Expression::Root(a, degree) => Expression::Root(Box::new(lower(a)), *degree),
+    }
+}

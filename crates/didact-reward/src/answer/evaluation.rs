@@ -1,0 +1,301 @@
+//! The value of an expression at a point.
+//!
+//! Owns evaluation over real numbers, and the points at which expressions with variables are compared. Knows no
+//! identities.
+
+use std::collections::BTreeMap;
+
+use num_bigint::BigInt;
+use num_rational::BigRational;
+use num_traits::{One, Signed, ToPrimitive};
+
+use super::expression::{Constant, Expression, Function};
+use super::limits::{Budget, Undecided};
+use super::real::Real;
+
+/// The value of each variable.
+pub(crate) type Point = BTreeMap<String, BigRational>;
+
+/// What an elementary function costs of the budget.
+const FUNCTION_STEPS: u64 = 400;
+
+pub(crate) fn evaluate(
+    expression: &Expression,
+    point: &Point,
+    budget: &mut Budget,
+) -> Result<Real, Undecided> {
+    budget.spend(20)?;
+    match expression {
+        Expression::Number { value, .. } => {
+            budget.spend_on(value)?;
+            Real::from_rational(value)
+        }
+        Expression::Constant(Constant::Pi) => {
+            budget.spend(FUNCTION_STEPS)?;
+            Ok(Real::pi())
+        }
+        Expression::Constant(Constant::Euler) => {
+            budget.spend(FUNCTION_STEPS)?;
+            Real::from_rational(&BigRational::one())?.exponential()
+        }
+        Expression::Constant(Constant::Imaginary) => Err(Undecided::Unsupported),
+        Expression::Constant(Constant::Infinity) => Err(Undecided::NoValue),
+        Expression::Symbol(name) => {
+            Real::from_rational(point.get(name).ok_or(Undecided::Unsupported)?)
+        }
+        Expression::Sum(terms) => {
+            let mut sum = evaluate(&terms[0], point, budget)?;
+            for term in &terms[1..] {
+                sum = sum.plus(&evaluate(term, point, budget)?)?;
+            }
+            Ok(sum)
+        }
+        Expression::Product(factors) => {
+            let mut product = evaluate(&factors[0], point, budget)?;
+            for factor in &factors[1..] {
+                product = product.times(&evaluate(factor, point, budget)?)?;
+            }
+            Ok(product)
+        }
+        Expression::Quotient(upper, lower) => {
+            let upper = evaluate(upper, point, budget)?;
+            upper.over(&evaluate(lower, point, budget)?)
+        }
+        Expression::Root(radicand, degree) => {
+            budget.spend(FUNCTION_STEPS * u64::from(*degree))?;
+            evaluate(radicand, point, budget)?.root(*degree)
+        }
+        Expression::Power(base, exponent) => {
+            let base = evaluate(base, point, budget)?;
+            power(&base, exponent, point, budget)
+        }
+        Expression::Function(function, arguments) => {
+            budget.spend(FUNCTION_STEPS)?;
+            apply(*function, arguments, point, budget)
+        }
+    }
+}
+
+/// A rational exponent where it is one, without rounding.
+fn exact(expression: &Expression, point: &Point, budget: &mut Budget) -> Option<BigRational> {
+    budget.spend(1).ok()?;
+    match expression {
+        Expression::Number { value, .. } => Some(value.clone()),
+        Expression::Symbol(name) => point.get(name).cloned(),
+        Expression::Sum(terms) => terms
+            .iter()
+            .map(|term| exact(term, point, budget))
+            .sum::<Option<BigRational>>(),
+        Expression::Product(factors) => factors
+            .iter()
+            .map(|factor| exact(factor, point, budget))
+            .product::<Option<BigRational>>(),
+        Expression::Quotient(upper, lower) => {
+            let lower = exact(lower, point, budget)?;
+            let upper = exact(upper, point, budget)?;
+            (lower != BigRational::from_integer(0.into())).then(|| upper / lower)
+        }
+        _ => None,
+    }
+    .filter(|value| value.numer().bits() < 256 && value.denom().bits() < 256)
+}
+
+fn power(
+    base: &Real,
+    exponent: &Expression,
+    point: &Point,
+    budget: &mut Budget,
+) -> Result<Real, Undecided> {
+    budget.spend(FUNCTION_STEPS)?;
+    if let Some(exponent) = exact(exponent, point, budget)
+        && let Some(degree) = exponent.denom().to_u32().filter(|d| *d <= 64)
+    {
+        let whole = exponent.numer().abs().to_u32().ok_or(Undecided::TooLarge)?;
+        if whole > 100_000 {
+            return Err(Undecided::TooLarge);
+        }
+        budget.spend(FUNCTION_STEPS * u64::from(degree))?;
+        let root = if degree == 1 {
+            base.clone()
+        } else {
+            base.root(degree)?
+        };
+        if whole == 0 && root.is_exact_zero() {
+            return Err(Undecided::NoValue);
+        }
+        let value = root.power(whole)?;
+        return if exponent.is_negative() {
+            Real::from_rational(&BigRational::one())?.over(&value)
+        } else {
+            Ok(value)
+        };
+    }
+    let exponent = evaluate(exponent, point, budget)?;
+    budget.spend(2 * FUNCTION_STEPS)?;
+    base.logarithm()?.times(&exponent)?.exponential()
+}
+
+fn apply(
+    function: Function,
+    arguments: &[Expression],
+    point: &Point,
+    budget: &mut Budget,
+) -> Result<Real, Undecided> {
+    let values = arguments
+        .iter()
+        .map(|argument| evaluate(argument, point, budget))
+        .collect::<Result<Vec<_>, _>>()?;
+    let one = Real::from_rational(&BigRational::one())?;
+    let two = one.plus(&one)?;
+    let x = values.first().ok_or(Undecided::Unsupported)?;
+    match function {
+        Function::Sine => x.sine(),
+        Function::Cosine => x.cosine(),
+        Function::Tangent => x.sine()?.over(&x.cosine()?),
+        Function::ArcTangent => x.arc_tangent(),
+        Function::ArcSine | Function::ArcCosine => {
+            budget.spend(2 * FUNCTION_STEPS)?;
+            // arcsin x = arctan(x / √(1 − x²)), and a quarter turn at ±1.
+            let leg = one.minus(&x.times(x)?)?;
+            let quarter = Real::pi().over(&two)?;
+            let arc = if leg.is_exact_zero() {
+                x.times(&quarter)?
+            } else {
+                x.over(&leg.root(2)?)?.arc_tangent()?
+            };
+            if function == Function::ArcSine {
+                Ok(arc)
+            } else {
+                quarter.minus(&arc)
+            }
+        }
+        Function::HyperbolicSine | Function::HyperbolicCosine | Function::HyperbolicTangent => {
+            let up = x.exponential()?;
+            let down = x.negated().exponential()?;
+            match function {
+                Function::HyperbolicSine => up.minus(&down)?.over(&two),
+                Function::HyperbolicCosine => up.plus(&down)?.over(&two),
+                _ => up.minus(&down)?.over(&up.plus(&down)?),
+            }
+        }
+        Function::Logarithm => x.logarithm(),
+        Function::Absolute => Ok(x.absolute()),
+        Function::Floor => x.floor(),
+        Function::Ceiling => Ok(x.negated().floor()?.negated()),
+        Function::Factorial | Function::Binomial => {
+            let whole = arguments
+                .iter()
+                .map(|argument| {
+                    exact(argument, point, budget)
+                        .filter(BigRational::is_integer)
+                        .and_then(|n| n.to_u32())
+                        .filter(|n| *n <= 60)
+                        .ok_or(Undecided::NoValue)
+                })
+                .collect::<Result<Vec<u32>, _>>()?;
+            let value = match (function, whole.as_slice()) {
+                (Function::Factorial, [n]) => (1..=*n).map(BigInt::from).product::<BigInt>(),
+                (_, [n, k]) => num_integer::binomial(BigInt::from(*n), BigInt::from(*k)),
+                _ => return Err(Undecided::Unsupported),
+            };
+            Real::from_rational(&BigRational::from_integer(value))
+        }
+    }
+}
+
+/// The variables of both expressions.
+fn variables(expressions: [&Expression; 2]) -> Vec<String> {
+    let mut names = Vec::new();
+    for expression in expressions {
+        expression.walk(&mut |part| {
+            if let Expression::Symbol(name) = part
+                && !names.contains(name)
+            {
+                names.push(name.clone());
+            }
+        });
+    }
+    names.sort();
+    names
+}
+
+/// Points at which two expressions are compared: positive first, then of both signs; whole where one of them only
+/// knows whole numbers.
+fn points(expressions: [&Expression; 2]) -> Vec<Point> {
+    let names = variables(expressions);
+    if names.is_empty() {
+        return vec![Point::new()];
+    }
+    let mut whole = false;
+    for expression in expressions {
+        expression.walk(&mut |part| {
+            whole |= matches!(
+                part,
+                Expression::Function(Function::Factorial | Function::Binomial, _)
+            );
+        });
+    }
+    // A fixed sequence (Knuth's multiplier): the same answers compare alike on every machine.
+    let mut state: u64 = 0x9e37_79b9_7f4a_7c15;
+    let mut draw = |below: u64| {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) % below
+    };
+    (0..8)
+        .map(|index| {
+            names
+                .iter()
+                .map(|name| {
+                    let value = if whole {
+                        BigRational::from_integer(BigInt::from(1 + draw(12)))
+                    } else {
+                        let size = BigInt::from(37 + draw(400));
+                        let negative = index >= 4 && draw(2) == 1;
+                        BigRational::new(if negative { -size } else { size }, 97.into())
+                    };
+                    (name.clone(), value)
+                })
+                .collect()
+        })
+        .collect()
+}
+
+/// How many points must have a value before agreement counts.
+const NEEDED: usize = 4;
+
+/// Whether both expressions have the same value, at every point where either has one.
+pub(crate) fn agree(
+    left: &Expression,
+    right: &Expression,
+    budget: &mut Budget,
+) -> Result<bool, Undecided> {
+    let points = points([left, right]);
+    let needed = NEEDED.min(points.len());
+    let mut found = 0;
+    for point in &points {
+        let values = (
+            evaluate(left, point, budget),
+            evaluate(right, point, budget),
+        );
+        match values {
+            (Ok(left), Ok(right)) => {
+                if !left.agrees(&right)? {
+                    return Ok(false);
+                }
+                found += 1;
+            }
+            (Err(Undecided::NoValue), Err(Undecided::NoValue)) => {}
+            // One has a value where the other has none.
+            (Err(Undecided::NoValue), Ok(_)) | (Ok(_), Err(Undecided::NoValue)) => {
+                return Ok(false);
+            }
+            (Err(other), _) | (_, Err(other)) => return Err(other),
+        }
+    }
+    if found < needed {
+        return Err(Undecided::NoValue);
+    }
+    Ok(true)
+}

@@ -1,0 +1,489 @@
+//! Reads an answer.
+//!
+//! Owns the grammar around expressions: lists, sets, tuples, relations, units, choices, words. Knows nothing of
+//! equality. What it cannot read is [`Answer::Text`]; only a broken limit is an error.
+
+use num_rational::BigRational;
+
+use super::expression::Expression;
+use super::formula;
+use super::limits::{Budget, Undecided};
+use super::token::{Bracket, Kind, Sign, Token, tokenize};
+use super::unit;
+use super::value::{Answer, Comparison, Domain, Value};
+
+/// Reads `text`, which is an answer and nothing else.
+pub(crate) fn read(text: &str, budget: &mut Budget) -> Result<Answer, Undecided> {
+    if text.len() > budget.limits.length {
+        return Err(Undecided::TooLong);
+    }
+    let text = trim(text);
+    if let Some((letter, rest)) = choice(text) {
+        let rest = match trim(&rest) {
+            "" => None,
+            rest => Some(Box::new(read_plain(rest, budget)?)),
+        };
+        return Ok(Answer::Choice { letter, rest });
+    }
+    read_plain(text, budget)
+}
+
+fn read_plain(text: &str, budget: &mut Budget) -> Result<Answer, Undecided> {
+    let tokens = tokenize(text, budget)?;
+    match read_signs(&tokens, budget) {
+        Ok(Answer::Text(_)) | Err(Undecided::Unsupported) => Ok(Answer::Text(spell(text))),
+        other => other,
+    }
+}
+
+/// Without the dollars around mathematics and the punctuation that ends a sentence.
+fn trim(text: &str) -> &str {
+    let mut text = text.trim();
+    loop {
+        let shorter = text
+            .trim_matches(|c: char| c.is_whitespace() || matches!(c, '*' | '`'))
+            .trim_end_matches(['.', ',', ';', ':', '。'])
+            .trim_start_matches([',', ';', ':']);
+        let shorter = ["$$", "$"]
+            .iter()
+            .find_map(|sign| shorter.strip_prefix(sign)?.strip_suffix(sign))
+            .filter(|inner| !inner.contains('$'))
+            .unwrap_or(shorter);
+        let shorter = [("\\(", "\\)"), ("\\[", "\\]")]
+            .iter()
+            .find_map(|(open, close)| shorter.strip_prefix(open)?.strip_suffix(close))
+            .unwrap_or(shorter);
+        if shorter.len() == text.len() {
+            return text;
+        }
+        text = shorter;
+    }
+}
+
+/// Words as they are compared: letter by letter but for case, space, commands that set text, and quotes.
+pub(crate) fn spell(text: &str) -> String {
+    let mut plain = text.to_lowercase();
+    for command in [
+        "\\textbf", "\\textit", "\\textrm", "\\text", "\\mathrm", "\\mathbf", "\\mbox", "\\left",
+        "\\right", "\\!", "\\,", "\\;", "\\ ", "\\quad",
+    ] {
+        plain = plain.replace(command, "");
+    }
+    plain.retain(|c| !c.is_whitespace() && !matches!(c, '$' | '~' | '"' | '{' | '}' | '“' | '”' | '`' | '*'));
+    plain
+        .trim_end_matches(['.', ',', ';', ':', '!'])
+        .to_owned()
+}
+
+/// The letter of an option, and what is written behind it: `B`, `(B)`, `\text{(B)}`, `(B) 5`, `B. 5`, `Option B`.
+fn choice(text: &str) -> Option<(char, String)> {
+    let mut plain = text.replace("\\ ", " ").replace(['~', '$'], " ");
+    for command in [
+        "\\textbf", "\\text", "\\mathrm", "\\mathbf", "\\mbox", "\\left", "\\right", "\\quad",
+    ] {
+        plain = plain.replace(command, "");
+    }
+    let plain = plain.trim();
+    // Only braces that a text command left around the letter may go: `{(B) }5`.
+    let plain = match plain.strip_prefix('{').and_then(|rest| rest.split_once('}')) {
+        Some((head, tail)) if head.len() < 16 => format!("{head}{tail}"),
+        _ => plain.to_owned(),
+    };
+    let plain = plain.trim();
+    let lower = plain.to_lowercase();
+    let named = ["option ", "choice ", "answer "]
+        .iter()
+        .find(|word| lower.starts_with(**word));
+    let plain = named.map_or(plain, |word| plain[word.len()..].trim_start());
+    let mut chars = plain.chars();
+    let first = chars.next()?;
+    let (letter, after) = if first == '(' {
+        let letter = chars.next()?;
+        (chars.next()? == ')').then_some(())?;
+        (letter, chars.as_str())
+    } else {
+        let after = chars.as_str();
+        let marked = after
+            .strip_prefix([')', ':'])
+            .or_else(|| after.strip_prefix('.').filter(|a| !a.starts_with(|c: char| c.is_ascii_digit())));
+        match marked {
+            Some(rest) => (first, rest),
+            None if after.is_empty() => (first, after),
+            None => return None,
+        }
+    };
+    if !('A'..='J').contains(&letter) {
+        return None;
+    }
+    let rest = after.trim_start();
+    // `(A)(x + 1)` and `(A) + 1` are algebra, `(A) and (C)` is a list.
+    let separated = rest.is_empty() || after.len() > rest.len() || first != '(';
+    let algebra = rest.starts_with(['+', '-', '*', '/', '^', '=', '_', ',', '&', '!', ';', '<', '>', '∪'])
+        || rest.starts_with("and ")
+        || rest.starts_with("or ")
+        || rest.starts_with("\\c")
+        || rest.starts_with("\\t")
+        || rest.starts_with("\\and");
+    (separated && !algebra).then(|| (letter, rest.to_owned()))
+}
+
+/// Reads `\pm` as two answers, one for each sign.
+fn read_signs(tokens: &[Token], budget: &mut Budget) -> Result<Answer, Undecided> {
+    let signed = tokens
+        .iter()
+        .any(|t| matches!(t.kind, Kind::PlusMinus | Kind::MinusPlus));
+    if !signed {
+        return read_list(tokens, 0, budget);
+    }
+    let mut answers = Vec::new();
+    for (plus, minus) in [('+', '-'), ('-', '+')] {
+        let tokens: Vec<Token> = tokens
+            .iter()
+            .map(|token| Token {
+                kind: match token.kind {
+                    Kind::PlusMinus => Kind::Operator(plus),
+                    Kind::MinusPlus => Kind::Operator(minus),
+                    ref other => other.clone(),
+                },
+                spaced: token.spaced,
+            })
+            .collect();
+        match read_list(&tokens, 0, budget)? {
+            Answer::List(items) | Answer::Set(items) => answers.extend(items),
+            other => answers.push(other),
+        }
+    }
+    Ok(Answer::List(answers))
+}
+
+/// Splits at tokens outside all brackets.
+fn split<'a>(tokens: &'a [Token], at: impl Fn(&Kind) -> bool) -> Vec<&'a [Token]> {
+    let mut parts = Vec::new();
+    let mut start = 0;
+    let mut depth = 0_usize;
+    for (index, token) in tokens.iter().enumerate() {
+        match &token.kind {
+            Kind::Open(_) => depth += 1,
+            Kind::Close(_) => depth = depth.saturating_sub(1),
+            kind if depth == 0 && at(kind) => {
+                parts.push(&tokens[start..index]);
+                start = index + 1;
+            }
+            _ => {}
+        }
+    }
+    parts.push(&tokens[start..]);
+    parts
+}
+
+fn read_items(
+    tokens: &[Token],
+    depth: usize,
+    budget: &mut Budget,
+) -> Result<Vec<Answer>, Undecided> {
+    budget.check_depth(depth)?;
+    budget.spend(tokens.len() as u64)?;
+    let parts: Vec<&[Token]> = split(tokens, |kind| *kind == Kind::Separator)
+        .into_iter()
+        .filter(|part| !part.is_empty())
+        .collect();
+    budget.check_terms(parts.len())?;
+    parts
+        .into_iter()
+        .map(|part| read_relation(part, depth + 1, budget))
+        .collect()
+}
+
+fn read_list(tokens: &[Token], depth: usize, budget: &mut Budget) -> Result<Answer, Undecided> {
+    let mut items = read_items(tokens, depth, budget)?;
+    match items.len() {
+        0 => Err(Undecided::Unsupported),
+        1 => Ok(items.remove(0)),
+        _ => Ok(Answer::List(items)),
+    }
+}
+
+fn read_relation(tokens: &[Token], depth: usize, budget: &mut Budget) -> Result<Answer, Undecided> {
+    let mut signs: Vec<Sign> = Vec::new();
+    let mut parts = split(tokens, |kind| matches!(kind, Kind::Relation(_)));
+    let mut level = 0_usize;
+    for token in tokens {
+        match token.kind {
+            Kind::Open(_) => level += 1,
+            Kind::Close(_) => level = level.saturating_sub(1),
+            Kind::Relation(sign) if level == 0 => signs.push(sign),
+            _ => {}
+        }
+    }
+    // `= 5` and `\approx 5` are answers of one side.
+    if parts.len() > 1
+        && parts[0].is_empty()
+        && matches!(signs[0], Sign::Equal | Sign::Approximately)
+    {
+        parts.remove(0);
+        signs.remove(0);
+    }
+    budget.check_terms(parts.len())?;
+    let mut sides = parts
+        .into_iter()
+        .map(|part| read_operation(part, depth, budget))
+        .collect::<Result<Vec<Answer>, _>>()?;
+    // An approximation says less than what stands before it, unless that is but a name.
+    if let Some(at) = signs.iter().position(|s| *s == Sign::Approximately) {
+        if at == 0 && is_name(&sides[0]) {
+            signs[0] = Sign::Equal;
+        } else {
+            signs.truncate(at);
+            sides.truncate(at + 1);
+        }
+    }
+    if signs.is_empty() {
+        return Ok(sides.remove(0));
+    }
+    let signs = signs
+        .into_iter()
+        .map(|sign| match sign {
+            Sign::Equal | Sign::Approximately | Sign::Member => Comparison::Equal,
+            Sign::NotEqual => Comparison::NotEqual,
+            Sign::Less => Comparison::Less,
+            Sign::LessOrEqual => Comparison::LessOrEqual,
+            Sign::Greater => Comparison::Greater,
+            Sign::GreaterOrEqual => Comparison::GreaterOrEqual,
+        })
+        .collect();
+    Ok(Answer::Relation { sides, signs })
+}
+
+/// Whether a side is what an equation defines: a variable, a word.
+pub(crate) fn is_name(answer: &Answer) -> bool {
+    match answer {
+        Answer::Value(value) => value.expression.is_symbols(),
+        Answer::Tuple { items, .. } | Answer::List(items) => items.iter().all(is_name),
+        Answer::Text(_) | Answer::Choice { .. } => true,
+        _ => false,
+    }
+}
+
+/// Unions, intersections and differences of sets.
+fn read_operation(
+    tokens: &[Token],
+    depth: usize,
+    budget: &mut Budget,
+) -> Result<Answer, Undecided> {
+    budget.check_depth(depth)?;
+    let is = |names: &'static [&'static str]| {
+        move |kind: &Kind| matches!(kind, Kind::Command(name) if names.contains(&name.as_str()))
+    };
+    let parts = split(tokens, is(&["cup", "union", "bigcup"]));
+    if parts.len() > 1 {
+        budget.check_terms(parts.len())?;
+        let parts = parts
+            .into_iter()
+            .map(|part| read_operation(part, depth + 1, budget))
+            .collect::<Result<_, _>>()?;
+        return Ok(Answer::Union(parts));
+    }
+    let parts = split(tokens, is(&["setminus", "backslash"]));
+    // `\mathbb{R} - \{0\}`.
+    let parts = if parts.len() == 1 && matches!(&tokens.first().map(|t| &t.kind), Some(Kind::Command(name)) if name.starts_with("mathbb"))
+    {
+        split(tokens, |kind| *kind == Kind::Operator('-'))
+    } else {
+        parts
+    };
+    if let [left @ .., right] = parts.as_slice()
+        && !left.is_empty()
+    {
+        budget.check_terms(parts.len().saturating_mul(8))?;
+        let right = read_operation(right, depth + 1, budget)?;
+        let end = tokens.len() - parts[parts.len() - 1].len() - 1;
+        let left = read_operation(&tokens[..end], depth + 1, budget)?;
+        return Ok(Answer::Difference(Box::new(left), Box::new(right)));
+    }
+    let parts = split(tokens, is(&["cap", "bigcap"]));
+    if parts.len() > 1 {
+        let parts = parts
+            .into_iter()
+            .map(|part| read_operation(part, depth + 1, budget))
+            .collect::<Result<_, _>>()?;
+        return Ok(Answer::Intersection(parts));
+    }
+    read_single(tokens, depth, budget)
+}
+
+/// The content of brackets that hold all of `tokens`.
+fn enclosed(tokens: &[Token]) -> Option<(Bracket, Bracket, &[Token])> {
+    let [first, inner @ .., last] = tokens else {
+        return None;
+    };
+    let (Kind::Open(open), Kind::Close(close)) = (&first.kind, &last.kind) else {
+        return None;
+    };
+    let mut depth = 0_usize;
+    for token in inner {
+        match token.kind {
+            Kind::Open(_) => depth += 1,
+            Kind::Close(_) => depth = depth.checked_sub(1)?,
+            _ => {}
+        }
+    }
+    (depth == 0).then_some((*open, *close, inner))
+}
+
+fn read_single(tokens: &[Token], depth: usize, budget: &mut Budget) -> Result<Answer, Undecided> {
+    budget.check_depth(depth)?;
+    budget.spend(tokens.len() as u64 + 1)?;
+    if let Some((open, close, inner)) = enclosed(tokens) {
+        let separated = split(inner, |kind| *kind == Kind::Separator).len() > 1;
+        let round = |bracket| matches!(bracket, Bracket::Round);
+        match (open, close) {
+            (Bracket::Group, Bracket::Group) => return read_list(inner, depth + 1, budget),
+            (Bracket::Brace, Bracket::Brace) => {
+                return Ok(Answer::Set(read_items(inner, depth + 1, budget)?));
+            }
+            (Bracket::Round | Bracket::Square, Bracket::Round | Bracket::Square) if separated => {
+                return Ok(Answer::Tuple {
+                    items: read_items(inner, depth + 1, budget)?,
+                    open: round(open),
+                    close: round(close),
+                });
+            }
+            (Bracket::Round, Bracket::Round) => {
+                return read_relation(inner, depth + 1, budget);
+            }
+            _ => {}
+        }
+    }
+    match tokens {
+        [] => return Err(Undecided::Unsupported),
+        [token] => match &token.kind {
+            Kind::Command(name) if name == "emptyset" => return Ok(Answer::Set(Vec::new())),
+            Kind::Command(name) => {
+                if let Some(domain) = domain(name) {
+                    return Ok(Answer::Domain(domain));
+                }
+            }
+            Kind::Text(text) => return read_text(text, depth, budget),
+            _ => {}
+        },
+        _ => {}
+    }
+    if tokens[0].is_command("begin matrix") {
+        return read_matrix(tokens, depth, budget);
+    }
+    let words: Option<Vec<&str>> = tokens
+        .iter()
+        .map(|token| match &token.kind {
+            Kind::Text(word) => Some(word.as_str()),
+            _ => None,
+        })
+        .collect();
+    if let Some(words) = words {
+        return Ok(Answer::Text(spell(&words.concat())));
+    }
+    read_value(tokens, depth, budget)
+}
+
+/// `\text{…}` alone: a choice, a value set in upright letters, or words.
+fn read_text(text: &str, depth: usize, budget: &mut Budget) -> Result<Answer, Undecided> {
+    if let Some((letter, rest)) = choice(text)
+        && rest.is_empty()
+    {
+        return Ok(Answer::Choice { letter, rest: None });
+    }
+    let words = text.chars().all(|c| c.is_alphabetic() || c.is_whitespace());
+    if words && text.chars().count() > 1 {
+        return Ok(Answer::Text(spell(text)));
+    }
+    let tokens = tokenize(text, budget)?;
+    if let [token] = tokens.as_slice()
+        && matches!(token.kind, Kind::Text(_))
+    {
+        return Ok(Answer::Text(spell(text)));
+    }
+    match read_list(&tokens, depth + 1, budget) {
+        Err(Undecided::Unsupported) => Ok(Answer::Text(spell(text))),
+        other => other,
+    }
+}
+
+fn domain(command: &str) -> Option<Domain> {
+    Some(match command.strip_prefix("mathbb ")? {
+        "N" => Domain::Naturals,
+        "Z" => Domain::Integers,
+        "Q" => Domain::Rationals,
+        "R" => Domain::Reals,
+        "C" => Domain::Complexes,
+        _ => return None,
+    })
+}
+
+fn read_matrix(tokens: &[Token], depth: usize, budget: &mut Budget) -> Result<Answer, Undecided> {
+    let [_, inner @ .., last] = tokens else {
+        return Err(Undecided::Unsupported);
+    };
+    if !last.is_command("end matrix") {
+        return Err(Undecided::Unsupported);
+    }
+    let mut rows = Vec::new();
+    for row in split(inner, |kind| *kind == Kind::NewRow) {
+        if row.is_empty() {
+            continue;
+        }
+        let cells = split(row, |kind| *kind == Kind::Operator('&'));
+        budget.check_terms(cells.len() + rows.len())?;
+        let row = cells
+            .into_iter()
+            .map(|cell| formula::read(cell, depth, budget))
+            .collect::<Result<Vec<Expression>, _>>()?;
+        rows.push(row);
+    }
+    if rows.is_empty() {
+        return Err(Undecided::Unsupported);
+    }
+    Ok(Answer::Matrix(rows))
+}
+
+/// A value with the currency before it, and the percent sign or the unit behind it.
+fn read_value(tokens: &[Token], depth: usize, budget: &mut Budget) -> Result<Answer, Undecided> {
+    let mut tokens = tokens.to_vec();
+    let mut currency = None;
+    let place = usize::from(tokens[0].is('-') || tokens[0].is('+'));
+    if let Some(Kind::Currency(name)) = tokens.get(place).map(|t| &t.kind) {
+        currency = Some(unit::currency(name));
+        tokens.remove(place);
+    }
+    let (tokens, unit) = match unit::split(&tokens) {
+        Some((value, unit)) if !calls_angle(value) => (value, Some(unit)),
+        _ => (tokens.as_slice(), None),
+    };
+    let (tokens, percent) = match tokens {
+        [value @ .., last] if last.kind == Kind::Percent && !value.is_empty() => (value, true),
+        _ => (tokens, false),
+    };
+    let mut expression = formula::read(tokens, depth, budget)?;
+    let scale = unit.as_ref().map_or(1, unit::Unit::scale);
+    if scale != 1 {
+        expression = match expression {
+            Expression::Number { value, decimal } => Expression::Number {
+                value: value * BigRational::from_integer(scale.into()),
+                decimal,
+            },
+            other => Expression::Product(vec![Expression::integer(scale), other]),
+        };
+    }
+    Ok(Answer::Value(Value {
+        expression,
+        percent,
+        // "$5 million" keeps the currency, since it was written first.
+        unit: currency.or(unit),
+    }))
+}
+
+/// Whether a degree sign behind these tokens belongs to the argument of a function: `\sin 30^\circ`.
+fn calls_angle(tokens: &[Token]) -> bool {
+    tokens.iter().any(|token| {
+        matches!(&token.kind, Kind::Command(name)
+            if matches!(name.as_str(), "sin" | "cos" | "tan" | "cot" | "sec" | "csc"))
+    })
+}
