@@ -99,9 +99,12 @@ fn compare(
     let expected = reader::read(&expected.text, budget)?;
     let answer = reader::read(&found.text, budget);
     // Words around a number, where a number is asked for.
-    if let (Answer::Value(_), Some(number)) = (&expected, found.number())
-        && matches!(answer, Ok(Answer::Text(_)) | Err(Undecided::TooLong))
-    {
+    let wordy = match &answer {
+        Ok(Answer::List(items)) => items.iter().any(|item| matches!(item, Answer::Text(_))),
+        Ok(Answer::Text(_)) | Err(Undecided::TooLong) => true,
+        _ => false,
+    };
+    if let (true, Answer::Value(_), Some(number)) = (wordy, &expected, found.number()) {
         let answer = reader::read(number, budget)?;
         return Ok(comparison::compare(&expected, &answer, budget));
     }
