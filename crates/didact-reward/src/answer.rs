@@ -16,20 +16,23 @@
 //! | step | module |
 //! |---|---|
 //! | the answer in the text | `extraction` |
-//! | characters to tokens, numbers as written | `token`, `literal` |
-//! | tokens to an [`Answer`] with its [`Expression`] | `reader`, `formula`, `unit` |
+//! | characters to tokens | `lexer`, `command`, `literal`, `token` |
+//! | tokens to an [`Answer`] with its [`Expression`] | `reader`, `wording`, `unit`; `formula`, `named` |
 //! | equality of answers | `comparison`, `collection`, `relation`, `region` |
 //! | of expressions: exactly, else by evaluation | `normal_form`, `polynomial`; `evaluation`, `real` |
 
 mod collection;
+mod command;
 mod comparison;
 pub mod countdown;
 mod evaluation;
 mod expression;
 mod extraction;
 mod formula;
+mod lexer;
 mod limits;
 mod literal;
+mod named;
 mod normal_form;
 mod polynomial;
 mod reader;
@@ -40,6 +43,7 @@ mod token;
 mod unit;
 mod value;
 mod verdict;
+mod wording;
 
 pub use expression::{Constant, Expression, Function};
 pub use extraction::{Extracted, How, extract_answer};
@@ -108,7 +112,23 @@ fn compare(
         let answer = reader::read(number, budget)?;
         return Ok(comparison::compare(&expected, &answer, budget));
     }
+    // "2,74" where 2.74 is asked for and nothing says that it is mathematics.
+    if let (Answer::Value(value), Ok(Answer::List(_)), None) = (&expected, &answer, found.how)
+        && value.expression.is_decimal()
+        && let Some(decimal) = decimal_comma(&found.text)
+    {
+        let answer = reader::read(&decimal, budget)?;
+        return Ok(comparison::compare(&expected, &answer, budget));
+    }
     Ok(comparison::compare(&expected, &answer?, budget))
+}
+
+/// A number with a decimal comma, with its point.
+fn decimal_comma(text: &str) -> Option<String> {
+    let (whole, places) = text.trim().split_once(',')?;
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    (digits(whole.strip_prefix('-').unwrap_or(whole)) && digits(places))
+        .then(|| format!("{whole}.{places}"))
 }
 
 /// The part of a text that is compared.
@@ -133,30 +153,33 @@ fn passage(text: &str) -> Passage<'_> {
     }
     let text = &text[start..];
     let text = match extraction::mathematics(text).last() {
-        Some(last) if !text.trim().starts_with('$') || last.whole.start > 0 => {
-            &text[last.inner.clone()]
+        // What stands last counts: "of $100$, that is 20 %".
+        Some(last) if extraction::number(&text[last.whole.end..], true).is_none() => {
+            // The percent sign may stand behind the mathematics.
+            let behind = text[last.whole.end..].trim_start().to_lowercase();
+            let percent = ["%", "\\%", "percent", "pct"]
+                .iter()
+                .any(|sign| behind.starts_with(sign));
+            let inner = &text[last.inner.clone()];
+            if percent {
+                format!("{inner}\\%").into()
+            } else {
+                inner.into()
+            }
         }
-        _ => text,
+        _ => text.into(),
     };
-    Passage {
-        text: text.into(),
-        how: None,
-    }
+    Passage { text, how: None }
 }
 
 impl Passage<'_> {
-    /// A number among words that do not deny it: the first behind "answer is", else the last.
+    /// A number among words: the first behind "answer is", else the last.
     fn number(&self) -> Option<&str> {
         let last = match self.how {
             Some(How::Boxed) => return None,
             Some(_) => false,
             None => true,
         };
-        let lower = self.text.to_lowercase();
-        let denied = lower.contains("n't") || lower.split(|c: char| !c.is_alphanumeric()).any(|w| w == "not");
-        if denied {
-            return None;
-        }
-        extraction::number(&self.text, last)
+        extraction::number(&self.text, last).map(|span| &self.text[span])
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! A teacher is rewarded by how likely a student finds the solution after reading the explanation, less
 //! how surprising the explanation itself is. This crate owns the mathematics. It knows numbers and spans
-//! only: no model, no tokenizer, no text.
+//! only: no model and no tokenizer. Text it reads in one place, [`answer`], which verifies final answers for
+//! evaluation and for [`CorrectnessReward`].
 //!
 //! A [`TeacherReward`] is a sum of [`Term`]s, each `Σ coefficient · reduce(clip(transform(signal)))`, plus
 //! a penalty for an explanation without end tag. [`RltConfig`] has the published options, [`rlt`] is the
@@ -11,6 +12,7 @@
 #![forbid(unsafe_code)]
 
 pub mod answer;
+mod correctness;
 mod error;
 mod reduction;
 mod rlt;
@@ -18,6 +20,7 @@ mod teacher;
 mod term;
 mod transform;
 
+pub use correctness::{CORRECT_TERM, CorrectnessReward, FORMAT_TERM, UNDECIDED_TERM};
 pub use error::{Error, Result};
 pub use reduction::Reduction;
 pub use rlt::{

@@ -2,6 +2,10 @@
 
 #[path = "answer/agreement.rs"]
 mod agreement;
+#[path = "answer/countdown.rs"]
+mod countdown;
+#[path = "answer/extraction.rs"]
+mod extraction;
 #[path = "answer/hostile.rs"]
 mod hostile;
 #[path = "answer/laws.rs"]

@@ -114,11 +114,12 @@ pub(crate) fn values(expected: &Value, found: &Value, budget: &mut Budget) -> Ve
     {
         return Verdict::no(Why::DifferentUnit);
     }
-    if expected.percent != found.percent {
+    if expected.percent != found.percent && expected.unit.is_none() && found.unit.is_none() {
         // "50" for "50%": the sign is taken for a unit of whole numbers.
-        if let (Some(left), Some(right)) =
-            (expected.expression.as_number(), found.expression.as_number())
-            && left == right
+        if let (Some(left), Some(right)) = (
+            expected.expression.as_number(),
+            found.expression.as_number(),
+        ) && left == right
             && left.is_integer()
             && !expected.expression.is_decimal()
             && !found.expression.is_decimal()
@@ -137,15 +138,14 @@ fn glued(value: &Value) -> Option<Value> {
         return None;
     };
     match factors.as_slice() {
-        [number @ Expression::Number { .. }, Expression::Symbol(letter)]
-            if value.unit.is_none() && !value.percent =>
-        {
-            Some(Value {
-                expression: number.clone(),
-                percent: false,
-                unit: Some(unit::of_letter(letter)?),
-            })
-        }
+        [
+            number @ Expression::Number { .. },
+            Expression::Symbol(letter),
+        ] if value.unit.is_none() && !value.percent => Some(Value {
+            expression: number.clone(),
+            percent: false,
+            unit: Some(unit::of_letter(letter)?),
+        }),
         _ => None,
     }
 }
@@ -174,7 +174,7 @@ pub(crate) fn expressions(
     if let (Some(a), Some(b)) = (left.as_number(), right.as_number()) {
         return Ok(if a == b {
             Verdict::yes(Why::Exact)
-        } else if (left.is_decimal() || right.is_decimal()) && rounds_to(a, b) {
+        } else if rounded(left, right) && rounds_to(a, b) {
             Verdict::yes(Why::Rounded)
         } else {
             Verdict::no(Why::DifferentValue)
@@ -188,6 +188,12 @@ pub(crate) fn expressions(
     let (left, right) = fold_case(left, right);
     // A decimal number stands for what rounds to it.
     for (decimal, other) in [(&left, &right), (&right, &left)] {
+        if decimal.is_decimal() && !other.has_symbol() {
+            let exact = budget.half(|budget| normalise(other, budget));
+            if let Some(exact) = exact.ok().and_then(|normal| normal.as_constant()) {
+                return expressions(decimal, &Expression::rational(exact), budget);
+            }
+        }
         if let (Some(number), true) = (decimal.as_number(), decimal.is_decimal())
             && !other.has_symbol()
             && let Ok(value) = evaluate(other, &Point::new(), budget)
@@ -199,7 +205,8 @@ pub(crate) fn expressions(
             });
         }
     }
-    let exact = normalise(&left, budget).and_then(|left| {
+    let exact = budget.half(|budget| {
+        let left = normalise(&left, budget)?;
         let right = normalise(&right, budget)?;
         left.difference(&right, budget)
     });
@@ -208,7 +215,6 @@ pub(crate) fn expressions(
         Ok(difference) if difference.is_independent() => {
             return Ok(Verdict::no(Why::DifferentValue));
         }
-        Err(Undecided::TooManySteps) => return Err(Undecided::TooManySteps),
         _ => {}
     }
     Ok(if agree(&left, &right, budget)? {
@@ -216,6 +222,14 @@ pub(crate) fn expressions(
     } else {
         Verdict::no(Why::DifferentValue)
     })
+}
+
+/// Whether one of two numbers may be rounded: it is written with a point, and the other is no plain integer.
+fn rounded(left: &Expression, right: &Expression) -> bool {
+    let integer = |number: &Expression| {
+        !number.is_decimal() && number.as_number().is_some_and(BigRational::is_integer)
+    };
+    (left.is_decimal() || right.is_decimal()) && !integer(left) && !integer(right)
 }
 
 /// Whether both round to the same six places.
@@ -261,9 +275,7 @@ fn lower(expression: &Expression) -> Expression {
         Expression::Sum(parts) => Expression::Sum(all(parts)),
         Expression::Product(parts) => Expression::Product(all(parts)),
         Expression::Function(function, parts) => Expression::Function(*function, all(parts)),
-        Expression::Quotient(a, b) => {
-            Expression::Quotient(Box::new(lower(a)), Box::new(lower(b)))
-        }
+        Expression::Quotient(a, b) => Expression::Quotient(Box::new(lower(a)), Box::new(lower(b))),
         Expression::Power(a, b) => Expression::Power(Box::new(lower(a)), Box::new(lower(b))),
         Expression::Root(a, degree) => Expression::Root(Box::new(lower(a)), *degree),
     }

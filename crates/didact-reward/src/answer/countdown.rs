@@ -114,7 +114,11 @@ impl Parser {
 
     fn take(&mut self, signs: &[char]) -> Option<char> {
         self.space();
-        let found = self.chars.get(self.at).copied().filter(|c| signs.contains(c))?;
+        let found = self
+            .chars
+            .get(self.at)
+            .copied()
+            .filter(|c| signs.contains(c))?;
         self.at += 1;
         Some(found)
     }
@@ -127,7 +131,11 @@ impl Parser {
         let mut value = self.product()?;
         while let Some(sign) = self.take(&['+', '-', '−']) {
             let right = self.product()?;
-            value = if sign == '+' { value + right } else { value - right };
+            value = if sign == '+' {
+                value + right
+            } else {
+                value - right
+            };
         }
         self.depth -= 1;
         Ok(value)

@@ -247,12 +247,14 @@ fn points(expressions: [&Expression; 2]) -> Vec<Point> {
         .map(|index| {
             names
                 .iter()
-                .map(|name| {
+                .enumerate()
+                .map(|(place, name)| {
                     let value = if whole {
                         BigRational::from_integer(BigInt::from(1 + draw(12)))
                     } else {
                         let size = BigInt::from(37 + draw(400));
-                        let negative = index >= 4 && draw(2) == 1;
+                        // All four pairs of signs for the first two variables.
+                        let negative = index >= 4 && (index >> (place % 2)) & 1 == 1;
                         BigRational::new(if negative { -size } else { size }, 97.into())
                     };
                     (name.clone(), value)

@@ -70,17 +70,17 @@ pub enum Expression {
     /// A variable, with subscript and accents.
     Symbol(String),
     /// A sum.
-    Sum(Vec<Expression>),
+    Sum(Vec<Self>),
     /// A product.
-    Product(Vec<Expression>),
+    Product(Vec<Self>),
     /// A quotient.
-    Quotient(Box<Expression>, Box<Expression>),
+    Quotient(Box<Self>, Box<Self>),
     /// A power.
-    Power(Box<Expression>, Box<Expression>),
+    Power(Box<Self>, Box<Self>),
     /// A root: radicand and degree.
-    Root(Box<Expression>, u32),
+    Root(Box<Self>, u32),
     /// A function and its arguments.
-    Function(Function, Vec<Expression>),
+    Function(Function, Vec<Self>),
 }
 
 impl Expression {

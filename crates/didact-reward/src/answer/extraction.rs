@@ -32,7 +32,7 @@ pub struct Extracted {
 /// Finds the marked answer of a text.
 ///
 /// Boxes and "final answer is" count before any other mark, since a text that boxes its answer may still speak of
-/// answers; among equals the last one counts. Boxes with nothing but commas, "and" or "or" between them are one list.
+/// answers; among equals the last one counts. Boxes with at most commas, "and" or "or" between them are one list.
 /// A text without any mark has no answer.
 ///
 /// ```
@@ -137,17 +137,15 @@ fn last_boxes(text: &str) -> Option<Extracted> {
     })
 }
 
-/// Whether nothing but separators stands there, one at least.
+/// Whether nothing but separators stands there, or nothing at all.
 fn is_separator(between: &str) -> bool {
     let words = between
         .replace(['$', ',', ';', '(', ')', '[', ']', '\\'], " ")
         .replace("text{", " ")
         .replace('}', " ");
-    let separates = between.contains([',', ';']) || words.contains("and") || words.contains("or");
-    separates
-        && words
-            .split_whitespace()
-            .all(|word| matches!(word, "and" | "or" | "quad" | "qquad"))
+    words
+        .split_whitespace()
+        .all(|word| matches!(word, "and" | "or" | "quad" | "qquad"))
 }
 
 /// The last "answer is", "answer:" or `####`.
@@ -161,14 +159,20 @@ fn last_statement(text: &str) -> Option<Extracted> {
         .filter_map(|(at, word)| {
             let start = after_statement(text, &lower, at + word.len())?;
             let is_final = lower[..at].trim_end().ends_with("final");
-            Some((at, start, if is_final { How::FinalAnswer } else { How::AnswerIs }))
+            Some((
+                at,
+                start,
+                if is_final {
+                    How::FinalAnswer
+                } else {
+                    How::AnswerIs
+                },
+            ))
         });
     let last = stated.next();
     let last = match last {
         // "Final answer" counts before a plain one.
-        Some((.., How::AnswerIs)) => stated
-            .find(|(.., how)| *how == How::FinalAnswer)
-            .or(last),
+        Some((.., How::AnswerIs)) => stated.find(|(.., how)| *how == How::FinalAnswer).or(last),
         other => other,
     };
     let (_, start, how) = [hashes, last].into_iter().flatten().max_by_key(|m| m.0)?;
@@ -214,14 +218,36 @@ fn after_statement(text: &str, lower: &str, from: usize) -> Option<usize> {
         (None, Some(sign)) => sign,
         (None, None) => return None,
     };
-    Some(from + offset)
+    let start = from + offset;
+    Some(behind_subject(text, start).unwrap_or(start))
+}
+
+/// "Final Answer: The volume of $ABCD$ is 120": where the sentence behind the colon comes to its verb.
+fn behind_subject(text: &str, start: usize) -> Option<usize> {
+    let rest = text[start..].trim_start_matches([' ', '*', '\n']);
+    let start = text.len() - rest.len();
+    let sentence = &rest[..rest.find('\n').unwrap_or(rest.len())];
+    let sentence = &sentence[..sentence.find(". ").unwrap_or(sentence.len())];
+    let opens = ["the ", "thus", "therefore", "so ", "hence", "our "];
+    let lower = sentence.to_ascii_lowercase();
+    if !opens.iter().any(|word| lower.starts_with(word)) {
+        return None;
+    }
+    let verb = [" is ", " are ", " equals "]
+        .iter()
+        .filter_map(|verb| lower.rfind(verb).map(|at| at + verb.len() - 1))
+        .max()?;
+    Some(start + verb)
 }
 
 /// What a statement states: its first mathematics, else the rest of its sentence.
 fn statement_span(text: &str, start: usize, how: How) -> Range<usize> {
     let mut rest = &text[start..];
     // "Answer:\n18".
-    let blank = rest.len() - rest.trim_start_matches([' ', '\t', '\n', '\r', '*', ':']).len();
+    let blank = rest.len()
+        - rest
+            .trim_start_matches([' ', '\t', '\n', '\r', '*', ':'])
+            .len();
     let start = start + blank;
     rest = &text[start..];
     let line = rest.find('\n').unwrap_or(rest.len());
@@ -319,8 +345,18 @@ fn closing(text: &str, close: &str) -> Option<usize> {
     None
 }
 
-/// The last number of a text, or the first.
-pub(crate) fn number(text: &str, last: bool) -> Option<&str> {
+/// Whether the words that end here deny what follows: "it is not 5".
+fn is_denied(before: &str) -> bool {
+    let mut words = before
+        .split_whitespace()
+        .rev()
+        .take(2)
+        .map(str::to_lowercase);
+    words.any(|word| matches!(word.as_str(), "not" | "never") || word.ends_with("n't"))
+}
+
+/// The last number of a text that is not denied, or the first.
+pub(crate) fn number(text: &str, last: bool) -> Option<Range<usize>> {
     let bytes = text.as_bytes();
     let mut found = None;
     let mut at = 0;
@@ -351,8 +387,15 @@ pub(crate) fn number(text: &str, last: bool) -> Option<&str> {
         if rest.starts_with('%') {
             at = text.len() - rest.len() + 1;
         }
-        if before.is_none_or(|c| !c.is_alphanumeric()) {
-            found = Some(&text[start..at]);
+        let outer = if before == Some('-') && text[start..].starts_with('-') {
+            text[..start].chars().next_back()
+        } else {
+            before
+        };
+        if outer.is_none_or(|c| c.is_whitespace() || "=*($€£¥".contains(c))
+            && !is_denied(&text[..start])
+        {
+            found = Some(start..at);
             if !last {
                 break;
             }

@@ -93,6 +93,18 @@ impl Budget {
         }
     }
 
+    /// Runs `attempt` on half of what is left, so that another attempt can follow when it takes too many steps.
+    pub(crate) fn half<T>(
+        &mut self,
+        attempt: impl FnOnce(&mut Self) -> Result<T, Undecided>,
+    ) -> Result<T, Undecided> {
+        let kept = self.left / 2;
+        self.left -= kept;
+        let result = attempt(self);
+        self.left += kept;
+        result
+    }
+
     /// Charges for one operation on a number of this size: reducing a fraction is quadratic in its words.
     pub(crate) fn spend_on(&mut self, value: &BigRational) -> Result<(), Undecided> {
         let bits = value.numer().bits().max(value.denom().bits());
@@ -105,10 +117,12 @@ impl Budget {
 
     /// `base ^ exponent`, where the result stays within the bound on bits.
     pub(crate) fn power(&mut self, base: &BigInt, exponent: u64) -> Result<BigInt, Undecided> {
-        if exponent > self.limits.bits || base.bits().saturating_mul(exponent) > 2 * self.limits.bits {
+        if exponent > self.limits.bits
+            || base.bits().saturating_mul(exponent) > 2 * self.limits.bits
+        {
             // 0, 1 and -1 stay as small as they are.
             if base.bits() <= 1 {
-                let even = exponent % 2 == 0;
+                let even = exponent.is_multiple_of(2);
                 return Ok(if even { base * base } else { base.clone() });
             }
             return Err(Undecided::TooLarge);

@@ -112,7 +112,7 @@ fn take_groups(chars: &[char], at: &mut usize, digits: &mut String) {
     *at = end;
 }
 
-/// `12 345 678` and `12\,345`: as above, with one space, `\,`, `\ `, `{,}` or `\!` between.
+/// `12 345 678` and `12\,345`: as above, with one space, `\,` or `\ ` between.
 fn take_spaced_groups(chars: &[char], at: &mut usize, digits: &mut String) {
     if digits.is_empty() || digits.len() > 3 || digits.starts_with('0') {
         return;
@@ -123,7 +123,7 @@ fn take_spaced_groups(chars: &[char], at: &mut usize, digits: &mut String) {
         let next = match (chars.get(end), chars.get(end + 1)) {
             (Some(' ' | '\u{a0}' | '\u{202f}' | '\u{2009}'), _) => end + 1,
             (Some('\\'), Some(',' | '!' | ' ' | ';' | ':')) => end + 2,
-            (Some(','), Some('\\')) if chars.get(end + 2) == Some(&'!') => end + 3,
+            // `{,}` separates thousands even inside brackets.
             (Some('{'), Some(',')) if chars.get(end + 2) == Some(&'}') => end + 3,
             _ => break,
         };

@@ -158,7 +158,9 @@ fn rational_root(
     for (number, sign) in [(value.numer().abs(), 1), (value.denom().clone(), -1)] {
         for (prime, power) in factor(&number, budget)? {
             let power = Exponent::from_integer(power * sign) * exponent;
-            monomial.0.insert(Atom::Prime(prime), check_exponent(power)?);
+            monomial
+                .0
+                .insert(Atom::Prime(prime), check_exponent(power)?);
         }
     }
     let mut sign = BigRational::one();

@@ -51,6 +51,9 @@ const LARGEST_EXPONENT: i64 = 10_000;
 /// Trial division ends here.
 const LARGEST_FACTOR: u32 = 5_000;
 
+/// What a product of monomials costs of the budget: a map is built for each.
+const MONOMIAL_STEPS: u64 = 20;
+
 pub(crate) fn check_exponent(exponent: Exponent) -> Result<Exponent, Undecided> {
     if exponent.numer().abs() > LARGEST_EXPONENT || *exponent.denom() > 64 {
         return Err(Undecided::TooLarge);
@@ -69,7 +72,7 @@ impl Monomial {
         other: &Self,
         budget: &mut Budget,
     ) -> Result<(BigRational, Self, Vec<(Polynomial, u32)>), Undecided> {
-        budget.spend((self.0.len() + other.0.len()) as u64)?;
+        budget.spend(MONOMIAL_STEPS + 8 * (self.0.len() + other.0.len()) as u64)?;
         let mut merged = self.0.clone();
         for (atom, exponent) in &other.0 {
             let sum = merged.entry(atom.clone()).or_insert_with(Exponent::zero);
@@ -86,7 +89,11 @@ impl Monomial {
                     if whole != 0 {
                         let power = budget.power(prime, whole.unsigned_abs())?;
                         let power = BigRational::from_integer(power);
-                        factor = if whole > 0 { factor * power } else { factor / power };
+                        factor = if whole > 0 {
+                            factor * power
+                        } else {
+                            factor / power
+                        };
                         budget.spend_on(&factor)?;
                     }
                 }
@@ -180,7 +187,9 @@ impl Polynomial {
         let mut sum = self.0.clone();
         for (monomial, coefficient) in &other.0 {
             budget.spend_on(coefficient)?;
-            let entry = sum.entry(monomial.clone()).or_insert_with(BigRational::zero);
+            let entry = sum
+                .entry(monomial.clone())
+                .or_insert_with(BigRational::zero);
             *entry += coefficient;
             if entry.is_zero() {
                 sum.remove(monomial);
@@ -231,7 +240,10 @@ impl Polynomial {
 
     fn plus_term(mut self, term: Self, budget: &Budget) -> Result<Self, Undecided> {
         for (monomial, coefficient) in term.0 {
-            let entry = self.0.entry(monomial.clone()).or_insert_with(BigRational::zero);
+            let entry = self
+                .0
+                .entry(monomial.clone())
+                .or_insert_with(BigRational::zero);
             *entry += coefficient;
             if entry.is_zero() {
                 self.0.remove(&monomial);
@@ -283,7 +295,9 @@ impl Polynomial {
         let mut transcendental = [false; 2];
         let known = self.0.keys().all(|monomial| {
             monomial.0.iter().all(|(atom, exponent)| match atom {
-                Atom::Prime(p) => p.to_u32().is_some_and(|p| p < LARGEST_FACTOR * LARGEST_FACTOR),
+                Atom::Prime(p) => p
+                    .to_u32()
+                    .is_some_and(|p| p < LARGEST_FACTOR * LARGEST_FACTOR),
                 Atom::Imaginary => exponent.is_integer(),
                 Atom::Symbol(_) => true,
                 Atom::Pi => {

@@ -7,17 +7,20 @@ use num_rational::BigRational;
 
 use super::expression::Expression;
 use super::formula;
+use super::lexer::tokenize;
 use super::limits::{Budget, Undecided};
-use super::token::{Bracket, Kind, Sign, Token, tokenize};
+use super::token::{Bracket, Kind, Sign, Token};
 use super::unit;
 use super::value::{Answer, Comparison, Domain, Value};
+use super::wording::{choice, spell, tidy, trim};
 
 /// Reads `text`, which is an answer and nothing else.
 pub(crate) fn read(text: &str, budget: &mut Budget) -> Result<Answer, Undecided> {
     if text.len() > budget.limits.length {
         return Err(Undecided::TooLong);
     }
-    let text = trim(text);
+    let text = tidy(text);
+    let text = trim(&text);
     if let Some((letter, rest)) = choice(text) {
         let rest = match trim(&rest) {
             "" => None,
@@ -34,97 +37,6 @@ fn read_plain(text: &str, budget: &mut Budget) -> Result<Answer, Undecided> {
         Ok(Answer::Text(_)) | Err(Undecided::Unsupported) => Ok(Answer::Text(spell(text))),
         other => other,
     }
-}
-
-/// Without the dollars around mathematics and the punctuation that ends a sentence.
-fn trim(text: &str) -> &str {
-    let mut text = text.trim();
-    loop {
-        let shorter = text
-            .trim_matches(|c: char| c.is_whitespace() || matches!(c, '*' | '`'))
-            .trim_end_matches(['.', ',', ';', ':', '。'])
-            .trim_start_matches([',', ';', ':']);
-        let shorter = ["$$", "$"]
-            .iter()
-            .find_map(|sign| shorter.strip_prefix(sign)?.strip_suffix(sign))
-            .filter(|inner| !inner.contains('$'))
-            .unwrap_or(shorter);
-        let shorter = [("\\(", "\\)"), ("\\[", "\\]")]
-            .iter()
-            .find_map(|(open, close)| shorter.strip_prefix(open)?.strip_suffix(close))
-            .unwrap_or(shorter);
-        if shorter.len() == text.len() {
-            return text;
-        }
-        text = shorter;
-    }
-}
-
-/// Words as they are compared: letter by letter but for case, space, commands that set text, and quotes.
-pub(crate) fn spell(text: &str) -> String {
-    let mut plain = text.to_lowercase();
-    for command in [
-        "\\textbf", "\\textit", "\\textrm", "\\text", "\\mathrm", "\\mathbf", "\\mbox", "\\left",
-        "\\right", "\\!", "\\,", "\\;", "\\ ", "\\quad",
-    ] {
-        plain = plain.replace(command, "");
-    }
-    plain.retain(|c| !c.is_whitespace() && !matches!(c, '$' | '~' | '"' | '{' | '}' | '“' | '”' | '`' | '*'));
-    plain
-        .trim_end_matches(['.', ',', ';', ':', '!'])
-        .to_owned()
-}
-
-/// The letter of an option, and what is written behind it: `B`, `(B)`, `\text{(B)}`, `(B) 5`, `B. 5`, `Option B`.
-fn choice(text: &str) -> Option<(char, String)> {
-    let mut plain = text.replace("\\ ", " ").replace(['~', '$'], " ");
-    for command in [
-        "\\textbf", "\\text", "\\mathrm", "\\mathbf", "\\mbox", "\\left", "\\right", "\\quad",
-    ] {
-        plain = plain.replace(command, "");
-    }
-    let plain = plain.trim();
-    // Only braces that a text command left around the letter may go: `{(B) }5`.
-    let plain = match plain.strip_prefix('{').and_then(|rest| rest.split_once('}')) {
-        Some((head, tail)) if head.len() < 16 => format!("{head}{tail}"),
-        _ => plain.to_owned(),
-    };
-    let plain = plain.trim();
-    let lower = plain.to_lowercase();
-    let named = ["option ", "choice ", "answer "]
-        .iter()
-        .find(|word| lower.starts_with(**word));
-    let plain = named.map_or(plain, |word| plain[word.len()..].trim_start());
-    let mut chars = plain.chars();
-    let first = chars.next()?;
-    let (letter, after) = if first == '(' {
-        let letter = chars.next()?;
-        (chars.next()? == ')').then_some(())?;
-        (letter, chars.as_str())
-    } else {
-        let after = chars.as_str();
-        let marked = after
-            .strip_prefix([')', ':'])
-            .or_else(|| after.strip_prefix('.').filter(|a| !a.starts_with(|c: char| c.is_ascii_digit())));
-        match marked {
-            Some(rest) => (first, rest),
-            None if after.is_empty() => (first, after),
-            None => return None,
-        }
-    };
-    if !('A'..='J').contains(&letter) {
-        return None;
-    }
-    let rest = after.trim_start();
-    // `(A)(x + 1)` and `(A) + 1` are algebra, `(A) and (C)` is a list.
-    let separated = rest.is_empty() || after.len() > rest.len() || first != '(';
-    let algebra = rest.starts_with(['+', '-', '*', '/', '^', '=', '_', ',', '&', '!', ';', '<', '>', '∪'])
-        || rest.starts_with("and ")
-        || rest.starts_with("or ")
-        || rest.starts_with("\\c")
-        || rest.starts_with("\\t")
-        || rest.starts_with("\\and");
-    (separated && !algebra).then(|| (letter, rest.to_owned()))
 }
 
 /// Reads `\pm` as two answers, one for each sign.
@@ -157,7 +69,7 @@ fn read_signs(tokens: &[Token], budget: &mut Budget) -> Result<Answer, Undecided
 }
 
 /// Splits at tokens outside all brackets.
-fn split<'a>(tokens: &'a [Token], at: impl Fn(&Kind) -> bool) -> Vec<&'a [Token]> {
+fn split(tokens: &[Token], at: impl Fn(&Kind) -> bool) -> Vec<&[Token]> {
     let mut parts = Vec::new();
     let mut start = 0;
     let mut depth = 0_usize;
@@ -271,9 +183,7 @@ fn read_operation(
     budget: &mut Budget,
 ) -> Result<Answer, Undecided> {
     budget.check_depth(depth)?;
-    let is = |names: &'static [&'static str]| {
-        move |kind: &Kind| matches!(kind, Kind::Command(name) if names.contains(&name.as_str()))
-    };
+    let is = |names: &'static [&'static str]| move |kind: &Kind| matches!(kind, Kind::Command(name) if names.contains(&name.as_str()));
     let parts = split(tokens, is(&["cup", "union", "bigcup"]));
     if parts.len() > 1 {
         budget.check_terms(parts.len())?;
@@ -285,7 +195,8 @@ fn read_operation(
     }
     let parts = split(tokens, is(&["setminus", "backslash"]));
     // `\mathbb{R} - \{0\}`.
-    let parts = if parts.len() == 1 && matches!(&tokens.first().map(|t| &t.kind), Some(Kind::Command(name)) if name.starts_with("mathbb"))
+    let parts = if parts.len() == 1
+        && matches!(&tokens.first().map(|t| &t.kind), Some(Kind::Command(name)) if name.starts_with("mathbb"))
     {
         split(tokens, |kind| *kind == Kind::Operator('-'))
     } else {
@@ -347,6 +258,11 @@ fn read_single(tokens: &[Token], depth: usize, budget: &mut Budget) -> Result<An
                     open: round(open),
                     close: round(close),
                 });
+            }
+            (Bracket::Round | Bracket::Square, _)
+                if inner.first().is_some_and(|t| t.is_command("begin matrix")) =>
+            {
+                return read_single(inner, depth + 1, budget);
             }
             (Bracket::Round, Bracket::Round) => {
                 return read_relation(inner, depth + 1, budget);

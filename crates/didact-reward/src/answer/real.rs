@@ -268,7 +268,8 @@ impl Real {
         }
         let middle: BigInt = sum * 2 + Self::ln_2().middle * shift;
         let least = &self.middle - &self.error;
-        let error = (&self.error << PLACES) / least + BigInt::from(shift.unsigned_abs()) * 1_024 + 8_192;
+        let error =
+            (&self.error << PLACES) / least + BigInt::from(shift.unsigned_abs()) * 1_024 + 8_192;
         Self::new(middle, error)
     }
 
@@ -376,13 +377,27 @@ mod tests {
             (found - expected).abs() <= 1e-14 * expected.abs().max(1.0),
             "{found} is not {expected}"
         );
-        assert!(value.error.bits() < 64, "the error has {} bits", value.error.bits());
+        assert!(
+            value.error.bits() < 64,
+            "the error has {} bits",
+            value.error.bits()
+        );
     }
 
     #[test]
     fn functions_agree_with_f64() {
         close(&Real::pi(), std::f64::consts::PI);
-        for (n, d) in [(1, 3), (7, 2), (-5, 4), (40, 1), (-33, 10), (1, 1_000), (0, 1), (1, 1), (-1, 1)] {
+        for (n, d) in [
+            (1, 3),
+            (7, 2),
+            (-5, 4),
+            (40, 1),
+            (-33, 10),
+            (1, 1_000),
+            (0, 1),
+            (1, 1),
+            (-1, 1),
+        ] {
             let x = real(n, d);
             let f = n as f64 / d as f64;
             close(&x.sine().unwrap(), f.sin());
@@ -411,8 +426,14 @@ mod tests {
     fn what_has_no_value_says_so() {
         assert_eq!(real(-2, 1).root(2).unwrap_err(), Undecided::NoValue);
         assert_eq!(real(0, 1).logarithm().unwrap_err(), Undecided::NoValue);
-        assert_eq!(real(1, 1).over(&real(0, 1)).unwrap_err(), Undecided::NoValue);
-        assert_eq!(real(1_000, 1).exponential().unwrap_err(), Undecided::TooLarge);
+        assert_eq!(
+            real(1, 1).over(&real(0, 1)).unwrap_err(),
+            Undecided::NoValue
+        );
+        assert_eq!(
+            real(1_000, 1).exponential().unwrap_err(),
+            Undecided::TooLarge
+        );
         let zero = Real::pi().sine().unwrap();
         assert_eq!(real(1, 1).over(&zero).unwrap_err(), Undecided::TooClose);
     }

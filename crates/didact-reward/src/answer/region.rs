@@ -29,11 +29,13 @@ pub(crate) fn compare(expected: &Answer, found: &Answer, budget: &mut Budget) ->
         // End points with variables: part by part.
         Err(Undecided::Unsupported) => match (expected, found) {
             (Answer::Union(left), Answer::Union(right))
-            | (Answer::Intersection(left), Answer::Intersection(right)) => super::collection::compare(
-                &Answer::Set(left.clone()),
-                &Answer::Set(right.clone()),
-                budget,
-            ),
+            | (Answer::Intersection(left), Answer::Intersection(right)) => {
+                super::collection::compare(
+                    &Answer::Set(left.clone()),
+                    &Answer::Set(right.clone()),
+                    budget,
+                )
+            }
             _ => Verdict::no(Why::Undecided(Undecided::Unsupported)),
         },
         Err(why) => Verdict::no(Why::Undecided(why)),
@@ -50,7 +52,10 @@ const fn is_composed(answer: &Answer) -> bool {
 fn is_region(answer: &Answer) -> bool {
     match answer {
         Answer::Tuple { items, .. } => items.len() == 2,
-        Answer::Set(_) | Answer::List(_) => true,
+        // Not a list of pairs, which may be points of a plane.
+        Answer::Set(items) | Answer::List(items) => {
+            items.iter().all(|item| matches!(item, Answer::Value(_)))
+        }
         _ => is_composed(answer),
     }
 }
@@ -63,13 +68,12 @@ pub(crate) fn from_inequality(answer: &Answer) -> Option<Answer> {
             Some(Answer::Union(parts))
         }
         Answer::Relation { sides, signs } => {
-            let is_variable = |answer: &Answer| {
-                matches!(answer, Answer::Value(value) if value.expression.is_symbols())
-            };
+            let is_variable = |answer: &Answer| matches!(answer, Answer::Value(value) if value.expression.is_symbols());
             let bounds = |low: Option<(&Answer, bool)>, high: Option<(&Answer, bool)>| {
                 let infinity = |negative: bool| {
-                    let infinity =
-                        super::expression::Expression::Constant(super::expression::Constant::Infinity);
+                    let infinity = super::expression::Expression::Constant(
+                        super::expression::Constant::Infinity,
+                    );
                     Answer::Value(Value::from(if negative {
                         infinity.negated()
                     } else {
@@ -193,7 +197,11 @@ fn place(answer: &Answer, cuts: &[Cut], budget: &mut Budget) -> Result<i64, Unde
         return Err(Undecided::Unsupported);
     };
     if let Some(sign) = value.expression.infinite_sign() {
-        return Ok(if sign < 0 { -1 } else { 2 * cuts.len() as i64 + 1 });
+        return Ok(if sign < 0 {
+            -1
+        } else {
+            2 * cuts.len() as i64 + 1
+        });
     }
     for (index, cut) in cuts.iter().enumerate() {
         if values(&cut.value, value, budget).equal {
@@ -237,8 +245,9 @@ fn contains(
             }
             Ok(true)
         }
-        Answer::Difference(left, right) => Ok(contains(left, cell, cuts, budget)?
-            && !contains(right, cell, cuts, budget)?),
+        Answer::Difference(left, right) => {
+            Ok(contains(left, cell, cuts, budget)? && !contains(right, cell, cuts, budget)?)
+        }
         _ => Err(Undecided::Unsupported),
     }
 }

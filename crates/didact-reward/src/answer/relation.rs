@@ -46,9 +46,9 @@ pub(crate) fn compare(expected: &Answer, found: &Answer, budget: &mut Budget) ->
             as_set(expected, found, budget)
         }),
         (Answer::List(items), Answer::Union(_) | Answer::Tuple { .. } | Answer::Difference(..))
-            if items
-                .iter()
-                .all(|item| matches!(item, Answer::Relation { signs, .. } if !is_equation(signs))) =>
+            if items.iter().all(
+                |item| matches!(item, Answer::Relation { signs, .. } if !is_equation(signs)),
+            ) =>
         {
             Some(as_set(expected, found, budget))
         }
@@ -114,6 +114,19 @@ fn both(
             budget,
         );
     }
+    // `x \in [1, 2]` for an inequality.
+    if is_equation(other_signs)
+        && matches!(
+            other[other_last],
+            Answer::Tuple { .. } | Answer::Union(_) | Answer::Difference(..)
+        )
+    {
+        let inequality = Answer::Relation {
+            sides: sides.to_vec(),
+            signs: signs.to_vec(),
+        };
+        return as_set(&inequality, &other[other_last], budget);
+    }
     if signs.len() != other_signs.len() {
         return Verdict::no(Why::DifferentLength);
     }
@@ -160,9 +173,12 @@ fn equations(
     budget: &mut Budget,
 ) -> Verdict {
     let difference = |sides: [&Answer; 2]| match sides {
-        [Answer::Value(a), Answer::Value(b)] if !a.percent && !b.percent => Some(Expression::Sum(
-            vec![a.expression.clone(), b.expression.clone().negated()],
-        )),
+        [Answer::Value(a), Answer::Value(b)] if !a.percent && !b.percent => {
+            Some(Expression::Sum(vec![
+                a.expression.clone(),
+                b.expression.clone().negated(),
+            ]))
+        }
         _ => None,
     };
     let (Some(left), Some(right)) = (difference(left), difference(right)) else {
@@ -182,7 +198,10 @@ fn multiples(
     }
     let (a, b) = (normalise(left, budget)?, normalise(right, budget)?);
     let leading = |numerator: &super::polynomial::Polynomial| {
-        numerator.0.last_key_value().map(|(_, coefficient)| coefficient.clone())
+        numerator
+            .0
+            .last_key_value()
+            .map(|(_, coefficient)| coefficient.clone())
     };
     let factor = match (leading(&a.numerator), leading(&b.numerator)) {
         (Some(a), Some(b)) if scaled => a / b,

@@ -43,7 +43,6 @@ const UNITS: &[&[&str]] = &[
     &["oz", "ounce"],
     &["ton", "tonne"],
     &["l", "liter", "litre"],
-    &["ml", "milliliter", "millilitre"],
     &["gal", "gallon"],
     &["pint"],
     &["quart"],
@@ -95,7 +94,8 @@ fn lookup(word: &str) -> Option<&'static str> {
 /// Whether a run of two or three letters is a unit rather than a product of variables.
 pub(crate) fn is_word(word: &str) -> bool {
     word.len() > 1
-        && (lookup(word).is_some() || matches!(word, "sq" | "cu" | "per" | "pm" | "am"))
+        && (lookup(word).is_some()
+            || matches!(word, "sq" | "cu" | "per" | "pm" | "am" | "ml" | "cc" | "mL"))
 }
 
 /// Whether a unit may start with this token.
@@ -103,9 +103,7 @@ fn starts(tokens: &[Token], at: usize) -> bool {
     match &tokens[at].kind {
         Kind::Text(_) | Kind::Degree | Kind::Currency(_) => true,
         Kind::Symbol(letter) => tokens[at].spaced && LETTERS.contains(&letter.as_str()),
-        Kind::Operator('_') => {
-            at > 0 && matches!(tokens[at - 1].kind, Kind::Number { .. })
-        }
+        Kind::Operator('_') => at > 0 && matches!(tokens[at - 1].kind, Kind::Number { .. }),
         _ => false,
     }
 }
@@ -274,6 +272,9 @@ impl Reader {
                 self.parts.push(("km".into(), 1));
                 self.parts.push(("h".into(), -1));
             }
+            "ml" | "milliliter" | "milliliters" | "millilitre" | "millilitres" | "cc" => {
+                self.parts.push(("cm".into(), 3 * self.sign));
+            }
             "c" | "celsius" if self.is_degree() => self.rename("celsius"),
             "f" | "fahrenheit" if self.is_degree() => self.rename("fahrenheit"),
             // "square units", "degrees": no dimension that could contradict another.
@@ -332,7 +333,11 @@ impl Unit {
     /// Words that the table does not have, such as "apples" and "students", contradict nothing.
     #[must_use]
     pub fn contradicts(&self, other: &Self) -> bool {
-        self.known && other.known && self.parts != other.parts && !self.covers(other) && !other.covers(self)
+        self.known
+            && other.known
+            && self.parts != other.parts
+            && !self.covers(other)
+            && !other.covers(self)
     }
 
     /// What "million" and its like multiply the value with; 1 without such a word.
@@ -341,7 +346,7 @@ impl Unit {
         self.scale
     }
 
-    /// A bare degree sign stands for degrees of any scale.
+    /// A bare degree sign stands for degrees of any scale, and a pound may be money.
     fn covers(&self, other: &Self) -> bool {
         let [(name, 1)] = self.parts.as_slice() else {
             return false;
@@ -349,6 +354,10 @@ impl Unit {
         let [(scale, 1)] = other.parts.as_slice() else {
             return false;
         };
-        name == "degree" && matches!(scale.as_str(), "celsius" | "fahrenheit")
+        match name.as_str() {
+            "degree" => matches!(scale.as_str(), "celsius" | "fahrenheit"),
+            "lb" => scale == "pound sterling",
+            _ => false,
+        }
     }
 }

@@ -17,13 +17,13 @@ pub enum Answer {
     /// A number or an expression, perhaps with a percent sign or a unit.
     Value(Value),
     /// Values side by side, without brackets: `1, 2` and `x = 1 or x = 2`. Order does not matter.
-    List(Vec<Answer>),
+    List(Vec<Self>),
     /// `\{1, 2\}`. Order and repetition do not matter.
-    Set(Vec<Answer>),
+    Set(Vec<Self>),
     /// Values in round or square brackets: a tuple, or with two of them perhaps an interval.
     Tuple {
         /// The values.
-        items: Vec<Answer>,
+        items: Vec<Self>,
         /// Whether the opening bracket is round.
         open: bool,
         /// Whether the closing bracket is round.
@@ -32,15 +32,15 @@ pub enum Answer {
     /// A named set of numbers.
     Domain(Domain),
     /// `A \cup B`.
-    Union(Vec<Answer>),
+    Union(Vec<Self>),
     /// `A \cap B`.
-    Intersection(Vec<Answer>),
+    Intersection(Vec<Self>),
     /// `A \setminus B`.
-    Difference(Box<Answer>, Box<Answer>),
+    Difference(Box<Self>, Box<Self>),
     /// An equation or inequality, perhaps a chain of them: one more side than signs.
     Relation {
         /// What stands between the signs.
-        sides: Vec<Answer>,
+        sides: Vec<Self>,
         /// The signs, in order.
         signs: Vec<Comparison>,
     },
@@ -51,7 +51,7 @@ pub enum Answer {
         /// The option's letter, upper case.
         letter: char,
         /// What is written behind it.
-        rest: Option<Box<Answer>>,
+        rest: Option<Box<Self>>,
     },
     /// Anything else, compared letter by letter but for case, space and closing punctuation.
     Text(String),

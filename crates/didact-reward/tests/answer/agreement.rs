@@ -11,7 +11,8 @@ use didact_reward::answer::{countdown, extract_answer, verify};
 use serde::Deserialize;
 
 const CORPUS: &str = include_str!("corpus.jsonl");
-const BEGIN: &str = "<!-- begin: written by UPDATE_ANSWERS=1 cargo test -p didact-reward --test answer -->";
+const BEGIN: &str =
+    "<!-- begin: written by UPDATE_ANSWERS=1 cargo test -p didact-reward --test answer -->";
 const END: &str = "<!-- end -->";
 
 #[derive(Deserialize)]
@@ -83,7 +84,11 @@ fn agrees_with_math_verify() {
         }
         if ours != pair.peer {
             let say = |equal| if equal { "equal" } else { "not equal" };
-            let right = if ours == pair.truth { "Didact" } else { "math-verify" };
+            let right = if ours == pair.truth {
+                "Didact"
+            } else {
+                "math-verify"
+            };
             let code = |text: &str| format!("`{}`", text.replace('\n', "␤").replace('|', "\\|"));
             let numbers = pair
                 .numbers
@@ -125,7 +130,10 @@ fn agrees_with_math_verify() {
             count.pairs
         );
     }
-    assert!(false_correct.is_empty(), "false correct: {false_correct:#?}");
+    assert!(
+        false_correct.is_empty(),
+        "false correct: {false_correct:#?}"
+    );
     assert!(
         100 * all.agreed >= 97 * all.pairs,
         "{} of {} agree",

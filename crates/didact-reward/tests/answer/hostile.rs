@@ -47,9 +47,27 @@ fn texts() -> Vec<String> {
         r"\ln(99999999999999999999999999999999999999999999999999999999999977)".into(),
         repeat(r"\cup (1,2) ", 400),
         repeat(r"\setminus \{1\} ", 400),
-        format!(r"\{{{}\}}", (0..400).map(|n| n.to_string()).collect::<Vec<_>>().join(",")),
-        format!(r"\{{{}\}}", (0..200).map(|n| format!(r"\sqrt{{x+{n}}}")).collect::<Vec<_>>().join(",")),
-        format!(r"{}", (0..60).map(|n| format!("({n},{})", n + 1)).collect::<Vec<_>>().join(r"\cup")),
+        format!(
+            r"\{{{}\}}",
+            (0..400)
+                .map(|n| n.to_string())
+                .collect::<Vec<_>>()
+                .join(",")
+        ),
+        format!(
+            r"\{{{}\}}",
+            (0..200)
+                .map(|n| format!(r"\sqrt{{x+{n}}}"))
+                .collect::<Vec<_>>()
+                .join(",")
+        ),
+        format!(
+            r"{}",
+            (0..60)
+                .map(|n| format!("({n},{})", n + 1))
+                .collect::<Vec<_>>()
+                .join(r"\cup")
+        ),
         repeat(r"\boxed{", 20_000),
         repeat(r"\boxed{1}", 20_000),
         repeat("$1$ ", 50_000),
@@ -71,7 +89,12 @@ fn texts() -> Vec<String> {
 
 #[test]
 fn hostile_answers_end_soon() {
-    let others = ["17", r"x^2 + \sqrt{2}", r"\{1, 2\}", r"(-\infty, 1) \cup (2, 3)"];
+    let others = [
+        "17",
+        r"x^2 + \sqrt{2}",
+        r"\{1, 2\}",
+        r"(-\infty, 1) \cup (2, 3)",
+    ];
     let mut slowest = (Duration::ZERO, String::new());
     for text in texts() {
         let variant = text.replacen('1', "01", 1);

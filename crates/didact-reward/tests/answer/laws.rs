@@ -9,8 +9,17 @@ fn expression() -> impl Strategy<Value = String> {
         (0_i64..2_000).prop_map(|n| n.to_string()),
         (1_i64..50, 1_i64..50).prop_map(|(a, b)| format!(r"\frac{{{a}}}{{{b}}}")),
         (0_u32..9_999).prop_map(|n| format!("{}.{:02}", n / 100, n % 100)),
-        prop::sample::select(vec!["x", "y", "n", r"\pi", "e", r"\alpha", r"\sqrt{2}", "x_1"])
-            .prop_map(str::to_owned),
+        prop::sample::select(vec![
+            "x",
+            "y",
+            "n",
+            r"\pi",
+            "e",
+            r"\alpha",
+            r"\sqrt{2}",
+            "x_1"
+        ])
+        .prop_map(str::to_owned),
     ];
     leaf.prop_recursive(4, 24, 3, |inner| {
         prop_oneof![
@@ -37,7 +46,7 @@ fn answer() -> impl Strategy<Value = String> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn an_answer_equals_itself(text in answer()) {
@@ -117,13 +126,26 @@ proptest! {
 #[test]
 fn the_kinds_of_answers_are_told_apart() {
     let read = |text| read_answer(text, &Limits::default()).unwrap();
-    assert!(matches!(read("(1, 2)"), Answer::Tuple { open: true, close: true, .. }));
+    assert!(matches!(
+        read("(1, 2)"),
+        Answer::Tuple {
+            open: true,
+            close: true,
+            ..
+        }
+    ));
     assert!(matches!(read(r"\{1, 2\}"), Answer::Set(_)));
     assert!(matches!(read("1, 2"), Answer::List(_)));
     assert!(matches!(read("1,200"), Answer::Value(_)));
-    assert!(matches!(read(r"(-\infty, 1) \cup (2, 3]"), Answer::Union(_)));
+    assert!(matches!(
+        read(r"(-\infty, 1) \cup (2, 3]"),
+        Answer::Union(_)
+    ));
     assert!(matches!(read("x = 5"), Answer::Relation { .. }));
-    assert!(matches!(read(r"\text{(B)}"), Answer::Choice { letter: 'B', .. }));
+    assert!(matches!(
+        read(r"\text{(B)}"),
+        Answer::Choice { letter: 'B', .. }
+    ));
     assert!(matches!(read(r"\text{Tuesday}"), Answer::Text(_)));
     let Answer::Value(value) = read(r"1\frac{1}{2}\%") else {
         panic!("a percentage is a value");

@@ -1,0 +1,288 @@
+//! Characters to tokens.
+//!
+//! Owns plain text and Unicode signs; with `command`, LaTeX leads to the same tokens. Knows no grammar.
+
+use num_rational::BigRational;
+
+use super::limits::{Budget, Undecided};
+use super::literal;
+use super::token::{Bracket, Kind, Sign, Token};
+
+/// Names that are functions or constants even without a backslash.
+pub(super) const PLAIN_NAMES: [&str; 30] = [
+    "sqrt", "sin", "cos", "tan", "cot", "sec", "csc", "ln", "log", "exp", "pi", "arcsin", "arccos",
+    "arctan", "sinh", "cosh", "tanh", "asin", "acos", "atan", "infinity", "inf", "infty", "abs",
+    "floor", "ceil", "lg", "union", "cup", "theta",
+];
+
+pub(crate) fn tokenize(text: &str, budget: &mut Budget) -> Result<Vec<Token>, Undecided> {
+    let mut lexer = Lexer {
+        chars: text.chars().collect(),
+        at: 0,
+        spaced: false,
+        nesting: 0,
+        tokens: Vec::new(),
+    };
+    while lexer.at < lexer.chars.len() {
+        budget.spend(1)?;
+        lexer.step()?;
+    }
+    Ok(raise_degrees(lexer.tokens))
+}
+
+/// `^\circ` and `^{\circ}` are the degree sign.
+fn raise_degrees(tokens: Vec<Token>) -> Vec<Token> {
+    let mut raised: Vec<Token> = Vec::with_capacity(tokens.len());
+    for token in tokens {
+        let ends = |tail: &[Kind]| {
+            raised.len() >= tail.len()
+                && raised[raised.len() - tail.len()..]
+                    .iter()
+                    .map(|t| &t.kind)
+                    .eq(tail)
+        };
+        let group = Kind::Open(Bracket::Group);
+        if token.kind == Kind::Degree && ends(&[Kind::Operator('^')]) {
+            raised.pop();
+        } else if token.kind == Kind::Close(Bracket::Group)
+            && ends(&[Kind::Operator('^'), group, Kind::Degree])
+        {
+            raised.truncate(raised.len() - 3);
+            raised.push(Token {
+                kind: Kind::Degree,
+                spaced: false,
+            });
+            continue;
+        }
+        raised.push(token);
+    }
+    raised
+}
+
+pub(super) struct Lexer {
+    pub(super) chars: Vec<char>,
+    pub(super) at: usize,
+    pub(super) spaced: bool,
+    /// Open brackets; inside one, a comma separates even before three digits.
+    nesting: usize,
+    pub(super) tokens: Vec<Token>,
+}
+
+impl Lexer {
+    pub(super) fn peek(&self, ahead: usize) -> Option<char> {
+        self.chars.get(self.at + ahead).copied()
+    }
+
+    pub(super) fn push(&mut self, kind: Kind) {
+        match kind {
+            Kind::Open(_) => self.nesting += 1,
+            Kind::Close(_) => self.nesting = self.nesting.saturating_sub(1),
+            _ => {}
+        }
+        self.tokens.push(Token {
+            kind,
+            spaced: self.spaced,
+        });
+        self.spaced = false;
+    }
+
+    fn step(&mut self) -> Result<(), Undecided> {
+        let c = self.chars[self.at];
+        if c.is_ascii_digit() || (c == '.' && self.peek(1).is_some_and(|d| d.is_ascii_digit())) {
+            return self.number();
+        }
+        if c.is_ascii_alphabetic() {
+            self.word();
+            return Ok(());
+        }
+        if c == '\\' {
+            return self.command();
+        }
+        self.at += 1;
+        match c {
+            _ if c.is_whitespace() => self.spaced = true,
+            '~' | '\u{200b}' | '\u{feff}' => self.spaced = true,
+            '$' | '"' | '\u{201c}' | '\u{201d}' | '`' | '.' | '?' => {}
+            '(' | '（' => self.push(Kind::Open(Bracket::Round)),
+            ')' | '）' => self.push(Kind::Close(Bracket::Round)),
+            '[' => self.push(Kind::Open(Bracket::Square)),
+            ']' => self.push(Kind::Close(Bracket::Square)),
+            '{' if self.peek(0) == Some(',') && self.peek(1) == Some('}') => {
+                // `1{,}234` is read with the number; elsewhere it is a comma.
+                self.at += 2;
+                self.push(Kind::Separator);
+            }
+            '{' => self.push(Kind::Open(Bracket::Group)),
+            '}' => self.push(Kind::Close(Bracket::Group)),
+            ',' | ';' | '，' | '、' | '；' => self.push(Kind::Separator),
+            '+' | '-' | '/' | '^' | '_' | '!' | '|' | ':' | '&' | '\'' => {
+                if c == '!' && self.peek(0) == Some('=') {
+                    self.at += 1;
+                    self.push(Kind::Relation(Sign::NotEqual));
+                } else {
+                    self.push(Kind::Operator(c));
+                }
+            }
+            '*' if self.peek(0) == Some('*') => {
+                self.at += 1;
+                self.push(Kind::Operator('^'));
+            }
+            '*' => self.push(Kind::Operator('*')),
+            '−' | '–' | '﹣' | '－' => self.push(Kind::Operator('-')),
+            '×' | '·' | '⋅' | '∙' | '✕' => self.push(Kind::Operator('*')),
+            '÷' | '∕' | '⁄' => self.push(Kind::Operator('/')),
+            '′' | '’' => self.push(Kind::Operator('\'')),
+            '=' => {
+                while self.peek(0) == Some('=') {
+                    self.at += 1;
+                }
+                self.push(Kind::Relation(Sign::Equal));
+            }
+            '<' | '>' => {
+                let or_equal = self.peek(0) == Some('=');
+                self.at += usize::from(or_equal);
+                self.push(Kind::Relation(match (c, or_equal) {
+                    ('<', false) => Sign::Less,
+                    ('<', true) => Sign::LessOrEqual,
+                    (_, false) => Sign::Greater,
+                    (_, true) => Sign::GreaterOrEqual,
+                }));
+            }
+            '≤' | '⩽' => self.push(Kind::Relation(Sign::LessOrEqual)),
+            '≥' | '⩾' => self.push(Kind::Relation(Sign::GreaterOrEqual)),
+            '≠' => self.push(Kind::Relation(Sign::NotEqual)),
+            '≈' => self.push(Kind::Relation(Sign::Approximately)),
+            '∈' => self.push(Kind::Relation(Sign::Member)),
+            '±' => self.push(Kind::PlusMinus),
+            '∓' => self.push(Kind::MinusPlus),
+            '%' => self.push(Kind::Percent),
+            '°' | 'º' => self.push(Kind::Degree),
+            '€' => self.push(Kind::Currency("euro")),
+            '£' => self.push(Kind::Currency("pound sterling")),
+            '¥' => self.push(Kind::Currency("yen")),
+            '₹' => self.push(Kind::Currency("rupee")),
+            '√' => self.push(Kind::Command("sqrt".into())),
+            'π' => self.push(Kind::Command("pi".into())),
+            '∞' => self.push(Kind::Command("infty".into())),
+            '∪' => self.push(Kind::Command("cup".into())),
+            '∩' => self.push(Kind::Command("cap".into())),
+            '∅' => self.push(Kind::Command("emptyset".into())),
+            'ℝ' => self.push(Kind::Command("mathbb R".into())),
+            'ℤ' => self.push(Kind::Command("mathbb Z".into())),
+            'ℚ' => self.push(Kind::Command("mathbb Q".into())),
+            'ℕ' => self.push(Kind::Command("mathbb N".into())),
+            'ℂ' => self.push(Kind::Command("mathbb C".into())),
+            '⟨' => self.push(Kind::Open(Bracket::Round)),
+            '⟩' => self.push(Kind::Close(Bracket::Round)),
+            _ => self.unicode(c),
+        }
+        Ok(())
+    }
+
+    /// Superscript digits, fractions of one character, letters of other alphabets.
+    fn unicode(&mut self, c: char) {
+        if let Some(digit) = "⁰¹²³⁴⁵⁶⁷⁸⁹".chars().position(|s| s == c) {
+            self.push(Kind::Operator('^'));
+            self.push(Kind::Number {
+                value: BigRational::from_integer(digit.into()),
+                decimal: false,
+            });
+        } else if let Some((upper, lower)) = literal::vulgar_fraction(c) {
+            let value = BigRational::new(upper.into(), lower.into());
+            // `1½` is a mixed number.
+            if let Some(Token {
+                kind: Kind::Number { value: whole, .. },
+                ..
+            }) = self.tokens.last_mut()
+                && whole.is_integer()
+            {
+                *whole += value;
+                return;
+            }
+            self.push(Kind::Number {
+                value,
+                decimal: false,
+            });
+        } else {
+            self.push(Kind::Symbol(c.to_string()));
+        }
+    }
+
+    fn number(&mut self) -> Result<(), Undecided> {
+        let literal = literal::read(&self.chars, self.at, self.nesting == 0)?;
+        self.at += literal.length;
+        self.push(Kind::Number {
+            value: literal.value,
+            decimal: literal.decimal,
+        });
+        Ok(())
+    }
+
+    /// A run of letters outside commands.
+    fn word(&mut self) {
+        let start = self.at;
+        while self.peek(0).is_some_and(|c| c.is_ascii_alphabetic()) {
+            self.at += 1;
+        }
+        let word: String = self.chars[start..self.at].iter().collect();
+        let lower = word.to_lowercase();
+        if lower == "x" && self.is_times() {
+            self.push(Kind::Operator('*'));
+            return;
+        }
+        match lower.as_str() {
+            "and" | "or" => self.separate(),
+            "percent" | "percentage" | "pct" => self.push(Kind::Percent),
+            "degree" | "degrees" => self.push(Kind::Degree),
+            _ if PLAIN_NAMES.contains(&lower.as_str()) => {
+                self.push(Kind::Command(lower));
+            }
+            _ if word.len() > 3 || super::unit::is_word(&word) => self.push(Kind::Text(word)),
+            _ if word.len() > 1 && self.among_words() => self.push(Kind::Text(word)),
+            _ => {
+                for letter in word.chars() {
+                    self.push(Kind::Symbol(letter.to_string()));
+                }
+            }
+        }
+    }
+
+    /// Whether an `x` just read stands between a number and a power of ten.
+    pub(super) fn is_times(&self) -> bool {
+        let Some(Kind::Number { .. }) = self.tokens.last().map(|t| &t.kind) else {
+            return false;
+        };
+        let rest: String = self.chars[self.at..]
+            .iter()
+            .filter(|c| !c.is_whitespace())
+            .take(3)
+            .collect();
+        rest == "10^"
+    }
+
+    /// Whether a run of letters just read stands beside another word: a sentence, not a product.
+    fn among_words(&self) -> bool {
+        let follows =
+            self.spaced && matches!(self.tokens.last().map(|t| &t.kind), Some(Kind::Text(_)));
+        let space = self.chars[self.at..]
+            .iter()
+            .take_while(|c| **c == ' ')
+            .count();
+        let next: String = self.chars[self.at + space..]
+            .iter()
+            .take_while(|c| c.is_ascii_alphabetic())
+            .collect();
+        let continues = space > 0
+            && next.len() > 1
+            && !PLAIN_NAMES.contains(&next.as_str())
+            && !matches!(next.as_str(), "and" | "or");
+        follows || continues
+    }
+
+    /// A comma, or "and": one separator even where both stand.
+    pub(super) fn separate(&mut self) {
+        if self.tokens.last().map(|t| &t.kind) != Some(&Kind::Separator) {
+            self.push(Kind::Separator);
+        }
+    }
+}
