@@ -57,6 +57,26 @@ pub enum Error {
         /// Its value.
         value: f64,
     },
+    /// A number of one sample that should be finite is not.
+    #[error("{what} of {sample} is {value}")]
+    NonFiniteSample {
+        /// The sample's id.
+        sample: String,
+        /// Which number.
+        what: String,
+        /// Its value.
+        value: f64,
+    },
+    /// A number of one request that should be finite is not.
+    #[error("{what} of request {request} is {value}")]
+    NonFiniteRequest {
+        /// The request's place in the call.
+        request: usize,
+        /// Which number.
+        what: String,
+        /// Its value.
+        value: f64,
+    },
     /// Scores that do not match what the reward asked for.
     #[error("sample {sample}: {problem}")]
     MismatchedScores {

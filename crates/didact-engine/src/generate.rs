@@ -378,12 +378,12 @@ impl<'a> Generation<'a> {
             })
             .collect();
         for (row, drawn) in rows.iter().zip(drawn) {
-            let drawn = drawn.map_err(|bad| Error::NonFinite {
+            let drawn = drawn.map_err(|bad| Error::NonFiniteRequest {
+                request: row.request,
                 what: format!(
-                    "generate request {}, sampled token {}: the logit of token {}",
-                    row.request,
-                    self.drafts[row.request].ids.len(),
-                    bad.id
+                    "the logit of token {} for sampled token {}",
+                    bad.id,
+                    self.drafts[row.request].ids.len()
                 ),
                 value: f64::from(bad.value),
             })?;

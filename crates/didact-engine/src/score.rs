@@ -170,11 +170,9 @@ impl LocalEngine {
                 let values = columns[range].to_vec();
                 for (position, value) in wanted.span.range().zip(&values) {
                     if !value.is_finite() {
-                        return Err(Error::NonFinite {
-                            what: format!(
-                                "the log-prob of token {position} of score request {}",
-                                wanted.request
-                            ),
+                        return Err(Error::NonFiniteRequest {
+                            request: wanted.request,
+                            what: format!("the log-prob of token {position}"),
                             value: f64::from(*value),
                         });
                     }

@@ -162,8 +162,8 @@ fn a_log_prob_that_is_not_finite_is_named() {
     let broken = burn::module::Module::map(decoder(Family::Llama, 5), &mut Broken);
     engine.update_weights(broken, 3);
     let found = engine.score(&requests()[..1]).unwrap_err();
-    assert!(matches!(found, Error::NonFinite { .. }), "{found}");
-    assert!(found.to_string().contains("score request 0"), "{found}");
+    assert!(matches!(found, Error::NonFiniteRequest { .. }), "{found}");
+    assert!(found.to_string().contains("request 0"), "{found}");
 }
 
 /// Makes every weight NaN.

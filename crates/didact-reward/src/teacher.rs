@@ -220,8 +220,11 @@ impl TeacherReward {
             let value = total.terms.iter().map(|&i| values[i]).sum::<f64>() + penalty;
             let name = format!("total/{}", total.name);
             if !value.is_finite() {
-                let what = format!("{name} of sample {}", sample.id);
-                return Err(CoreError::NonFinite { what, value });
+                return Err(CoreError::NonFiniteSample {
+                    sample: sample.id.clone(),
+                    what: name,
+                    value,
+                });
             }
             reward.get_or_insert(value);
             log.push(NamedValue::new(name, value));
@@ -270,11 +273,11 @@ impl TeacherReward {
             }
             if let Some((i, &value)) = values.iter().enumerate().find(|(_, v)| !v.is_finite()) {
                 let first = score.as_ref().map_or(0, |s| s.span().start);
-                return Err(CoreError::NonFinite {
+                return Err(CoreError::NonFiniteSample {
+                    sample: sample.id.clone(),
                     what: format!(
-                        "the log-prob of token {} of sample {} ({:?} reading the {:?} in the {:?} context)",
+                        "the log-prob of token {} ({:?} reading the {:?} in the {:?} context)",
                         first + i,
-                        sample.id,
                         spec.scorer,
                         spec.span,
                         spec.context

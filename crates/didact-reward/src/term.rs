@@ -310,8 +310,9 @@ impl Term {
             let name = format!("reward/{}/{}", self.name, part.reduction.name());
             let score = part.reduction.reduce(&clipped).unwrap_or(f64::NAN);
             if !score.is_finite() {
-                return Err(CoreError::NonFinite {
-                    what: format!("{name} of sample {sample}"),
+                return Err(CoreError::NonFiniteSample {
+                    sample: sample.to_owned(),
+                    what: name,
                     value: score,
                 });
             }

@@ -10,8 +10,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::advantage::{AdvantageConfig, CreditConfig, DynamicSampling};
 use crate::algorithm::{Algorithm, trl_1_16};
+use crate::checkpoint::CheckpointConfig;
 use crate::curriculum::CurriculumConfig;
 use crate::loss::{PolicyGradientConfig, PolicyGradientLoss};
+use crate::non_finite::NonFiniteConfig;
 use crate::optimizer::OptimizerConfig;
 use crate::schedule::{Decay, Schedule};
 use crate::{Error, Result};
@@ -87,6 +89,10 @@ pub struct TeacherConfig {
     pub evaluation: Option<EvaluationConfig>,
     /// How much the engines compute at once; memory and speed only.
     pub engine: EngineConfig,
+    /// When checkpoints are written, where the trainer has somewhere to write them.
+    pub checkpoint: CheckpointConfig,
+    /// How much may be left out because a number is not finite. Default nothing: it is an error.
+    pub non_finite: NonFiniteConfig,
 }
 
 /// The reference follows the policy: `reference ← alpha · policy + (1 − alpha) · reference`.
@@ -170,6 +176,8 @@ impl TeacherConfig {
             recompute_layers: false,
             evaluation: None,
             engine: EngineConfig::default(),
+            checkpoint: CheckpointConfig::default(),
+            non_finite: NonFiniteConfig::default(),
         }
     }
 
@@ -246,6 +254,8 @@ impl TeacherConfig {
             )
         })?;
         self.optimizer.validate("optimizer")?;
+        self.checkpoint.validate("checkpoint")?;
+        self.non_finite.validate("non_finite")?;
         let loss = self
             .loss
             .with_completion_limit(self.max_completion_tokens)
@@ -327,6 +337,8 @@ impl TeacherConfig {
             recompute_layers: self.recompute_layers,
             evaluation,
             engine: self.engine.clone(),
+            checkpoint: self.checkpoint.clone(),
+            non_finite: self.non_finite,
         })
     }
 }
@@ -376,6 +388,10 @@ pub struct ResolvedTeacherConfig {
     pub evaluation: EvaluationConfig,
     /// How much the engines compute at once.
     pub engine: EngineConfig,
+    /// When checkpoints are written.
+    pub checkpoint: CheckpointConfig,
+    /// How much may be left out because a number is not finite.
+    pub non_finite: NonFiniteConfig,
 }
 
 /// Whether the reference follows the policy.

@@ -45,6 +45,16 @@ pub enum Error {
         /// Its value.
         value: f64,
     },
+    /// A number of one sample that should be finite is not.
+    #[error("{what} of {sample} is {value}, but must be a finite number")]
+    NonFiniteSample {
+        /// The sample.
+        sample: String,
+        /// Which number.
+        what: String,
+        /// Its value.
+        value: f64,
+    },
     /// A gradient that is not finite.
     #[error("the gradient of {path} is not finite; nothing was updated")]
     NonFiniteGradient {
@@ -77,7 +87,9 @@ pub enum Error {
     #[error("no parameter of the model records gradients; was it frozen?")]
     NothingToTrain,
     /// The policy was lost in an update that failed.
-    #[error("an earlier update failed halfway; load the policy from its last saved folder")]
+    #[error(
+        "an earlier update failed halfway and the policy is lost; resume from the last checkpoint"
+    )]
     LostPolicy,
     /// A device failed.
     #[error("{what}: {problem}")]
@@ -88,10 +100,68 @@ pub enum Error {
         problem: String,
     },
     /// A run directory that holds something already.
-    #[error("{} is not empty: a run never writes over another; choose another directory or remove it", path.display())]
+    #[error("{} is not empty: a run never writes over another; resume it, choose another directory or remove it", path.display())]
     RunExists {
         /// The directory.
         path: PathBuf,
+    },
+    /// A directory that no run began in.
+    #[error("{} holds no run to resume; its metrics.jsonl is missing", path.display())]
+    NoRun {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// A folder that another process is writing to.
+    #[error("{} is in use by another process; wait for it to end, or choose another folder", path.display())]
+    Locked {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// A checkpoint that is not as it was written.
+    #[error(
+        "{}: {problem}; the checkpoint is damaged: remove its folder to go on from the one before it",
+        path.display()
+    )]
+    DamagedCheckpoint {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A checkpoint of another version.
+    #[error(
+        "{}: it has format {found}, but this version of Didact reads format {known}; resume with the version that \
+         wrote it",
+        path.display()
+    )]
+    CheckpointFormat {
+        /// The manifest.
+        path: PathBuf,
+        /// The format that it names.
+        found: String,
+        /// The format that is known.
+        known: u64,
+    },
+    /// A checkpoint of another run.
+    #[error(
+        "checkpoint {} belongs to another run; these differ: {}; resume with what the run began with, or begin a \
+         new one",
+        path.display(),
+        differences.join("; ")
+    )]
+    OtherRun {
+        /// The checkpoint.
+        path: PathBuf,
+        /// Every difference, with both values.
+        differences: Vec<String>,
+    },
+    /// Something that must be done before the first step.
+    #[error("{what} must be done before the first step, but {steps} were made")]
+    TooLate {
+        /// What was to be done.
+        what: String,
+        /// Steps made.
+        steps: u64,
     },
     /// A file that cannot be read or written.
     #[error("{}: {source}", path.display())]
@@ -139,6 +209,32 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether it tells of a number that should be finite and is not.
+    #[must_use]
+    pub const fn is_non_finite(&self) -> bool {
+        matches!(
+            self,
+            Self::NonFinite { .. }
+                | Self::NonFiniteSample { .. }
+                | Self::NonFiniteGradient { .. }
+                | Self::Core(
+                    didact_core::Error::NonFinite { .. }
+                        | didact_core::Error::NonFiniteSample { .. }
+                        | didact_core::Error::NonFiniteRequest { .. }
+                )
+        )
+    }
+
+    /// The sample whose number is not finite, where it is one sample's.
+    #[must_use]
+    pub fn non_finite_sample(&self) -> Option<&str> {
+        match self {
+            Self::NonFiniteSample { sample, .. }
+            | Self::Core(didact_core::Error::NonFiniteSample { sample, .. }) => Some(sample),
+            _ => None,
+        }
+    }
+
     pub(crate) fn io(path: &Path, source: std::io::Error) -> Self {
         Self::Io {
             path: path.to_owned(),

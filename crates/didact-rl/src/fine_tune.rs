@@ -1,25 +1,23 @@
 //! Supervised fine-tuning: learning to continue prompts as examples do.
 //!
-//! Owns the loop over epochs and batches. Only completions are learnt: the loss is the mean over the
+//! Owns its configuration and, in `tuner`, the loop over epochs and batches. Only completions are learnt: the loss is the mean over the
 //! supervised tokens of a batch. Warming up a teacher and distilling a student are this same function on other
 //! examples.
 
-use std::sync::Arc;
-use std::time::Instant;
-
-use didact_core::StreamKey;
 use didact_data::SupervisedExample;
 use didact_models::Decoder;
 use serde::{Deserialize, Serialize};
 
+use crate::checkpoint::CheckpointConfig;
 use crate::config::{at_least_one, check, not_negative, positive};
-use crate::loss::SftLoss;
-use crate::metrics::peak_memory;
-use crate::observer::{MetricsKind, MetricsRecord, Phase, Progress};
+use crate::non_finite::NonFiniteConfig;
 use crate::optimizer::{AdamWConfig, OptimizerConfig};
 use crate::schedule::{Decay, Schedule};
-use crate::step::{StepOptions, Trainer, TrainingSequence};
-use crate::{Error, Observer, Result};
+use crate::{Observer, Result};
+
+mod tuner;
+
+pub use tuner::{FineTuned, FineTuner};
 
 /// How a model is fine-tuned on examples.
 ///
@@ -57,6 +55,10 @@ pub struct FineTuneConfig {
     pub recompute_layers: bool,
     /// Longer examples are left out, and counted; without it, one longer than the model's context is an error.
     pub max_tokens: Option<usize>,
+    /// When checkpoints are written, where there is somewhere to write them.
+    pub checkpoint: CheckpointConfig,
+    /// How much may be left out because a number is not finite. Default nothing: it is an error.
+    pub non_finite: NonFiniteConfig,
 }
 
 impl Default for FineTuneConfig {
@@ -89,6 +91,8 @@ impl FineTuneConfig {
             micro_batch_tokens: 16384,
             recompute_layers: false,
             max_tokens: None,
+            checkpoint: CheckpointConfig::default(),
+            non_finite: NonFiniteConfig::default(),
         }
     }
 
@@ -128,6 +132,8 @@ impl FineTuneConfig {
             || format!("{} is not in [0, 1)", self.warmup_ratio),
         )?;
         self.optimizer.validate("optimizer")?;
+        self.checkpoint.validate("checkpoint")?;
+        self.non_finite.validate("non_finite")?;
         if let Some(tokens) = self.max_tokens {
             check("max_tokens", (2..=context).contains(&tokens), || {
                 format!("{tokens} is not between 2 and the model's context of {context} tokens")
@@ -157,6 +163,8 @@ impl FineTuneConfig {
             recompute_layers: self.recompute_layers,
             max_tokens: self.max_tokens.unwrap_or(context),
             leave_out_longer: self.max_tokens.is_some(),
+            checkpoint: self.checkpoint.clone(),
+            non_finite: self.non_finite,
         })
     }
 }
@@ -187,163 +195,24 @@ pub struct ResolvedFineTuneConfig {
     pub max_tokens: usize,
     /// Whether a longer example is left out; otherwise it is an error.
     pub leave_out_longer: bool,
+    /// When checkpoints are written.
+    pub checkpoint: CheckpointConfig,
+    /// How much may be left out because a number is not finite.
+    pub non_finite: NonFiniteConfig,
 }
 
-/// What fine-tuning gives.
-#[derive(Debug)]
-pub struct FineTuned {
-    /// The model, on the device it was on, recording gradients.
-    pub decoder: Decoder,
-    /// The loss of each update's batch, before that update.
-    pub losses: Vec<f64>,
-    /// Examples that were longer than allowed.
-    pub left_out: usize,
-}
-
-/// Fine-tunes `decoder` on the supervised spans of `examples`.
-///
-/// The metrics of each update are `loss` (nats per supervised token), `perplexity`, `entropy`, `grad_norm`
-/// (before clipping), `lr`, `epoch` (fraction done), `tokens`, `time/…` and `memory/peak`.
+/// Fine-tunes `decoder` on the supervised spans of `examples`: a [`FineTuner`] that writes no checkpoint, from its
+/// first step to its last.
 ///
 /// # Errors
-/// A configuration key; an example without supervised tokens, longer than the context, or none left, by place
-/// in `examples`; a non-finite log-prob or gradient; what the observer refuses.
+/// As [`FineTuner::new`] and [`FineTuner::run`].
 pub fn fine_tune(
     decoder: Decoder,
     examples: &[SupervisedExample],
     config: &FineTuneConfig,
     observer: &mut dyn Observer,
 ) -> Result<FineTuned> {
-    let context = decoder.config().max_position_embeddings;
-    // Lengths decide what is left out, and that decides the number of steps.
-    let limit = config.max_tokens.unwrap_or(context);
-    let sequences = sequences(examples, limit, config.max_tokens.is_some())?;
-    let left_out = examples.len() - sequences.len();
-    let config = config.resolve(sequences.len(), context)?;
-    let resolved = serde_json::to_value(&config)
-        .map_err(|e| Error::json(std::path::Path::new("config.json"), e))?;
-    observer.on_configuration(&config.stage, &resolved)?;
-
-    let options = StepOptions {
-        temperature: 1.0,
-        max_grad_norm: config.max_grad_norm,
-        micro_batch_tokens: config.micro_batch_tokens,
-        recompute_layers: config.recompute_layers,
-    };
-    let mut trainer = Trainer::new(decoder, config.optimizer, options)?;
-    let batches_per_epoch = sequences.len().div_ceil(config.batch_size) as u64;
-    let mut losses = Vec::new();
-    let mut order = Vec::new();
-    for step in 0..config.steps {
-        let (epoch, batch) = (
-            step / batches_per_epoch,
-            (step % batches_per_epoch) as usize,
-        );
-        if batch == 0 {
-            let key = StreamKey {
-                run_seed: config.seed,
-                step: epoch,
-                problem: 0,
-                sample: 0,
-            };
-            order = key.stream().permutation(sequences.len());
-        }
-        let end = ((batch + 1) * config.batch_size).min(order.len());
-        let chosen: Vec<&TrainingSequence> = order[batch * config.batch_size..end]
-            .iter()
-            .map(|&i| &sequences[i])
-            .collect();
-        let progress = Progress {
-            stage: &config.stage,
-            phase: Phase::Update,
-            step,
-            steps: config.steps,
-        };
-        observer.on_progress(&progress)?;
-        let begin = Instant::now();
-        let learning_rate = config.schedule.rate(step);
-        let report = trainer.step(&chosen, &SftLoss, learning_rate)?;
-        losses.push(report.loss);
-
-        let mut metrics = report.metrics();
-        metrics.set("lr", learning_rate);
-        metrics.set("perplexity", report.loss.exp());
-        metrics.set("epoch", (step + 1) as f64 / batches_per_epoch as f64);
-        metrics.set("left_out", left_out as f64);
-        let seconds = begin.elapsed().as_secs_f64();
-        metrics.set("time/update", seconds);
-        if seconds > 0.0 {
-            metrics.set("time/tokens_per_second", report.tokens as f64 / seconds);
-        }
-        if let Some(bytes) = peak_memory() {
-            metrics.set("memory/peak", bytes as f64);
-        }
-        observer.on_metrics(&MetricsRecord {
-            stage: config.stage.clone(),
-            kind: MetricsKind::Train,
-            step: step + 1,
-            metrics,
-        })?;
-    }
-    Ok(FineTuned {
-        decoder: trainer.into_policy()?,
-        losses,
-        left_out,
-    })
-}
-
-fn sequences(
-    examples: &[SupervisedExample],
-    max_tokens: usize,
-    leave_out_longer: bool,
-) -> Result<Vec<TrainingSequence>> {
-    let mut sequences = Vec::with_capacity(examples.len());
-    for (index, example) in examples.iter().enumerate() {
-        let refuse = |problem: String| {
-            Err(Error::TrainingData {
-                what: format!("supervised example {index}"),
-                problem,
-            })
-        };
-        let (ids, span) = (&example.ids, example.supervised);
-        if ids.len() > max_tokens {
-            if leave_out_longer {
-                continue;
-            }
-            return refuse(format!(
-                "it has {} tokens, but the model's context holds {max_tokens}; set max_tokens to leave longer \
-                 examples out",
-                ids.len()
-            ));
-        }
-        if span.is_empty() || span.start == 0 || span.end > ids.len() {
-            return refuse(format!(
-                "tokens {}..{} of {} cannot be supervised: at least one, not the first",
-                span.start,
-                span.end,
-                ids.len()
-            ));
-        }
-        sequences.push(TrainingSequence {
-            id: format!("supervised example {index}"),
-            // Examples of one prompt share its computation.
-            prefix: Arc::from(&ids[..span.start]),
-            continuation: ids[span.start..span.end].to_vec(),
-            trained: span,
-            advantage: 0.0.into(),
-            old_log_probs: None,
-            reference_log_probs: None,
-            sampling_log_probs: None,
-        });
-    }
-    if sequences.is_empty() {
-        return Err(Error::TrainingData {
-            what: "supervised fine-tuning".to_owned(),
-            problem: format!(
-                "no example is left of {}; every one is longer than {max_tokens} tokens, or none was given",
-                examples.len()
-            ),
-        });
-    }
-    Ok(sequences)
+    let mut tuner = FineTuner::new(decoder, examples, config)?;
+    tuner.run(observer)?;
+    tuner.finish()
 }

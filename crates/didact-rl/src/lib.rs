@@ -18,6 +18,8 @@
 //! | [`curriculum`] | which problems come next |
 //! | [`evaluation`] | figures of held-out problems |
 //! | [`memory`] | how much memory a run will take |
+//! | [`checkpoint`] | what a run goes on from after it was stopped or killed |
+//! | [`non_finite`], [`stop`] | what a run does with numbers that are none, and when it is asked to end |
 //! | [`run_directory`], [`metrics`], [`observer`] | the records of a run |
 //! | [`rescore`] | other rewards of recorded samples, without a model |
 //! | [`warnings`] | what looks wrong in a run, with advice |
@@ -26,6 +28,7 @@
 
 pub mod advantage;
 pub mod algorithm;
+pub mod checkpoint;
 pub mod config;
 pub mod curriculum;
 mod error;
@@ -35,6 +38,7 @@ pub mod gradients;
 pub mod loss;
 pub mod memory;
 pub mod metrics;
+pub mod non_finite;
 pub mod observer;
 pub mod optimizer;
 pub mod reference_policy;
@@ -43,12 +47,16 @@ pub mod rollout;
 pub mod run_directory;
 pub mod schedule;
 pub mod step;
+pub mod stop;
 pub mod teacher_trainer;
 #[cfg(test)]
 mod tests;
 pub mod warnings;
 
 pub use algorithm::Algorithm;
+pub use checkpoint::{
+    Checkpoint, CheckpointConfig, CheckpointStore, Identity, KeepBest, OnFailure, RunState,
+};
 pub use config::{
     EvaluationConfig, ReferenceMixing, ReferenceRule, ResolvedTeacherConfig, TeacherConfig,
 };
@@ -57,10 +65,11 @@ pub use curriculum::{
 };
 pub use error::{Error, Result};
 pub use evaluation::{Evaluation, ProblemEvaluation, evaluate_teacher};
-pub use fine_tune::{FineTuneConfig, FineTuned, ResolvedFineTuneConfig, fine_tune};
+pub use fine_tune::{FineTuneConfig, FineTuned, FineTuner, ResolvedFineTuneConfig, fine_tune};
 pub use gradients::Gradients;
 pub use memory::MemoryEstimate;
 pub use metrics::Metrics;
+pub use non_finite::NonFiniteConfig;
 pub use observer::{MetricsKind, MetricsRecord, Observer, Phase, Progress};
 pub use optimizer::{
     AdamWConfig, DecayedParameters, MuonConfig, MuonScale, Optimizer, OptimizerConfig,
@@ -75,5 +84,6 @@ pub use rollout::{
 pub use run_directory::RunDirectory;
 pub use schedule::{Decay, Schedule};
 pub use step::{StepOptions, StepReport, Trainer, TrainingSequence};
+pub use stop::StopFlag;
 pub use teacher_trainer::{StudentModel, TeacherModels, TeacherReport, TeacherTrainer};
 pub use warnings::{Warning, WarningKind};

@@ -107,6 +107,15 @@ pub trait Observer {
     fn on_warning(&mut self, _warning: &Warning) -> Result<()> {
         Ok(())
     }
+
+    /// A checkpoint is about to be written, or the stage is over: everything told so far is to be durable when this
+    /// returns.
+    ///
+    /// # Errors
+    /// What could not be written. Before a checkpoint, that one is not written then.
+    fn sync(&mut self) -> Result<()> {
+        Ok(())
+    }
 }
 
 /// Watches nothing.
@@ -138,6 +147,11 @@ impl<A: Observer, B: Observer> Observer for (A, B) {
         self.0.on_warning(warning)?;
         self.1.on_warning(warning)
     }
+
+    fn sync(&mut self) -> Result<()> {
+        self.0.sync()?;
+        self.1.sync()
+    }
 }
 
 impl<T: Observer + ?Sized> Observer for &mut T {
@@ -159,5 +173,9 @@ impl<T: Observer + ?Sized> Observer for &mut T {
 
     fn on_warning(&mut self, warning: &Warning) -> Result<()> {
         (**self).on_warning(warning)
+    }
+
+    fn sync(&mut self) -> Result<()> {
+        (**self).sync()
     }
 }

@@ -11,6 +11,7 @@ use didact_engine::{EngineConfig, LocalEngine};
 use didact_models::{Decoder, ParameterMapper, ParameterVisitor};
 use rayon::prelude::*;
 
+use crate::checkpoint::set_parameters;
 use crate::config::ReferenceRule;
 use crate::gradients::{CHUNK, mutable, read_f32, values};
 use crate::{Error, Result};
@@ -24,6 +25,7 @@ use crate::{Error, Result};
 pub struct ReferencePolicy {
     engine: LocalEngine,
     rule: ReferenceRule,
+    mixed: bool,
 }
 
 impl ReferencePolicy {
@@ -48,7 +50,25 @@ impl ReferencePolicy {
         Ok(Self {
             engine: LocalEngine::new(reference, engine),
             rule,
+            mixed: false,
         })
+    }
+
+    /// Whether it has followed the policy since it was made.
+    #[must_use]
+    pub const fn has_followed(&self) -> bool {
+        self.mixed
+    }
+
+    /// Takes up the tensors that it had when a checkpoint was written, by path.
+    ///
+    /// # Errors
+    /// The first tensor that is missing, unknown, or of another shape or element type. Nothing is changed then.
+    pub fn restore(&mut self, tensors: BTreeMap<String, TensorData>, updates: u64) -> Result<()> {
+        let decoder = set_parameters(self.engine.decoder().clone(), tensors, false)?;
+        self.engine.update_weights(decoder, updates);
+        self.mixed = true;
+        Ok(())
     }
 
     /// Its weights.
@@ -70,6 +90,7 @@ impl ReferencePolicy {
         }
         let mixed = mix(policy, self.engine.decoder().clone(), mixing.alpha)?;
         self.engine.update_weights(mixed, updates);
+        self.mixed = true;
         Ok(true)
     }
 }

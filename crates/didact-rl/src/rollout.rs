@@ -173,6 +173,16 @@ impl Group {
     }
 }
 
+impl Sample {
+    /// Makes it as it was before [`score`].
+    pub(crate) fn forget_scores(&mut self) {
+        self.scores.clear();
+        self.old_log_probs = None;
+        self.reference_log_probs = None;
+        self.outcome = None;
+    }
+}
+
 impl SampleOptions<'_> {
     /// The number of a group's first sample: a problem that is chosen twice goes on counting, so that its second
     /// group takes other draws.

@@ -10,24 +10,45 @@
 //! | `warnings.jsonl` | one line a warning, where there was one |
 //! | `rollouts/teacher/step_000001.jsonl` | one line a sample of that step of the stage `teacher` |
 //! | `rollouts/teacher/evaluation_000000.jsonl` | one line a held-out sample, by updates made before |
+//! | `checkpoints/teacher/step_000010/` | what the stage `teacher` goes on from |
+//! | `lock` | held by the process that writes here |
 
-use std::fs::{self, File, OpenOptions};
-use std::io::Write;
+use std::collections::{BTreeMap, HashSet};
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+use self::lines::{LineFile, WholeFiles, write_beside};
+use self::rewind::LineKey;
+use crate::checkpoint::{CheckpointStore, FolderLock};
 use crate::config::check;
 use crate::rollout::RolloutOrigin;
 use crate::warnings::Warning;
 use crate::{Error, MetricsKind, MetricsRecord, Observer, Result, RolloutRecord};
 
-/// A run's directory, open for writing.
+mod lines;
+mod rewind;
+
+const METRICS: &str = "metrics.jsonl";
+const WARNINGS: &str = "warnings.jsonl";
+const CONFIGURATION: &str = "config.json";
+const CHECKPOINTS: &str = "checkpoints";
+
+/// A run's directory, open for writing by this process alone.
+///
+/// On a full disk, metrics, warnings and rollouts wait in memory until there is room.
 #[derive(Debug)]
 pub struct RunDirectory {
     path: PathBuf,
-    metrics: File,
+    metrics: LineFile,
+    warnings: LineFile,
+    rollouts: WholeFiles,
     configuration: serde_json::Map<String, serde_json::Value>,
+    /// What stood in the files when the run was resumed: it is not written a second time.
+    known_metrics: HashSet<LineKey>,
+    known_warnings: HashSet<blake3::Hash>,
+    _lock: FolderLock,
 }
 
 impl RunDirectory {
@@ -49,15 +70,75 @@ impl RunDirectory {
             }
         }
         fs::create_dir_all(&path).map_err(|e| Error::io(&path, e))?;
-        let file = path.join("metrics.jsonl");
-        // `create_new` also guards against another run that started at the same moment.
-        let opened = OpenOptions::new().create_new(true).append(true).open(&file);
-        let metrics = opened.map_err(|e| Error::io(&file, e))?;
-        Ok(Self {
-            path,
-            metrics,
+        let lock = FolderLock::take(&path)?;
+        let file = path.join(METRICS);
+        // Made anew even under the lock: another run may have begun and ended since the look above.
+        fs::File::create_new(&file).map_err(|e| Error::io(&file, e))?;
+        Ok(Self::opened(path, lock))
+    }
+
+    /// Opens the directory of a run that was stopped or killed, to go on from the newest checkpoint of each stage.
+    ///
+    /// Metrics, warnings and rollouts of later steps are removed: the run makes them again. A run of several
+    /// stages is run again from its start; lines that stand here already are not written twice.
+    ///
+    /// # Errors
+    /// No run at `path`; [`Error::Locked`] where it still runs; a file that cannot be read or written.
+    pub fn resume(path: impl Into<PathBuf>) -> Result<Self> {
+        let path = path.into();
+        if !path.join(METRICS).is_file() {
+            return Err(Error::NoRun { path });
+        }
+        let lock = FolderLock::take(&path)?;
+        let mut directory = Self::opened(path, lock);
+        let file = directory.path.join(CONFIGURATION);
+        if let Ok(text) = fs::read(&file) {
+            directory.configuration =
+                serde_json::from_slice(&text).map_err(|e| Error::json(&file, e))?;
+        }
+        let steps = rewind::newest(&directory.path.join(CHECKPOINTS))?;
+        directory.rewind(&steps)?;
+        Ok(directory)
+    }
+
+    /// Removes what was recorded after the checkpoints at `steps`, by stage; needed by itself only to go on from
+    /// others than the newest.
+    ///
+    /// # Errors
+    /// A file that cannot be read or written.
+    pub fn rewind(&mut self, steps: &BTreeMap<String, u64>) -> Result<()> {
+        let [metrics, warnings] = [METRICS, WARNINGS].map(|name| self.path.join(name));
+        let kept = rewind::kept(&metrics, steps)?;
+        rewind::cut(&metrics, kept.length)?;
+        self.metrics = LineFile::new(metrics, kept.length);
+        self.known_metrics = kept.keys;
+        let kept = rewind::kept(&warnings, steps)?;
+        rewind::cut(&warnings, kept.length)?;
+        self.warnings = LineFile::new(warnings, kept.length);
+        self.known_warnings = kept.lines;
+        rewind::remove_rollouts(&self.path.join("rollouts"), steps)
+    }
+
+    /// The checkpoints of `stage`, in `checkpoints/<stage>`.
+    ///
+    /// # Errors
+    /// A stage whose name cannot name a folder; as [`CheckpointStore::open`].
+    pub fn checkpoints(&self, stage: &str) -> Result<CheckpointStore> {
+        check_stage(stage)?;
+        CheckpointStore::open(self.path.join(CHECKPOINTS).join(stage))
+    }
+
+    fn opened(path: PathBuf, lock: FolderLock) -> Self {
+        Self {
+            metrics: LineFile::new(path.join(METRICS), 0),
+            warnings: LineFile::new(path.join(WARNINGS), 0),
+            rollouts: WholeFiles::default(),
             configuration: serde_json::Map::new(),
-        })
+            known_metrics: HashSet::new(),
+            known_warnings: HashSet::new(),
+            _lock: lock,
+            path,
+        }
     }
 
     /// Where it is.
@@ -74,7 +155,7 @@ impl RunDirectory {
         let path = self.path.join(name);
         let mut text = serde_json::to_string_pretty(value).map_err(|e| Error::json(&path, e))?;
         text.push('\n');
-        write_beside(&path, text.as_bytes())
+        write_beside(&path, text.as_bytes()).map_err(|e| Error::io(&path, e))
     }
 
     /// Writes values as one line of JSON each to `name` within the directory, beside first and then renamed.
@@ -83,12 +164,8 @@ impl RunDirectory {
     /// A file that cannot be written.
     pub fn write_json_lines<T: Serialize>(&self, name: &str, values: &[T]) -> Result<()> {
         let path = self.path.join(name);
-        let mut text = String::new();
-        for value in values {
-            text.push_str(&serde_json::to_string(value).map_err(|e| Error::json(&path, e))?);
-            text.push('\n');
-        }
-        write_beside(&path, text.as_bytes())
+        let text = json_lines(&path, values)?;
+        write_beside(&path, &text).map_err(|e| Error::io(&path, e))
     }
 
     /// Keeps the resolved configuration of a stage in `config.json`.
@@ -97,9 +174,9 @@ impl RunDirectory {
     /// A file that cannot be written.
     pub fn write_configuration(&mut self, stage: &str, resolved: &impl Serialize) -> Result<()> {
         let value = serde_json::to_value(resolved)
-            .map_err(|e| Error::json(&self.path.join("config.json"), e))?;
+            .map_err(|e| Error::json(&self.path.join(CONFIGURATION), e))?;
         self.configuration.insert(stage.to_owned(), value);
-        self.write_json("config.json", &self.configuration)
+        self.write_json(CONFIGURATION, &self.configuration)
     }
 
     /// Appends a line to `metrics.jsonl`.
@@ -108,13 +185,12 @@ impl RunDirectory {
     /// A number that is not finite, by name; a file that cannot be written.
     pub fn append_metrics(&mut self, record: &MetricsRecord) -> Result<()> {
         record.metrics.validate()?;
-        let path = self.path.join("metrics.jsonl");
-        let mut line = serde_json::to_string(record).map_err(|e| Error::json(&path, e))?;
-        line.push('\n');
-        // One write a line, so that a run that is killed leaves whole lines.
-        self.metrics
-            .write_all(line.as_bytes())
-            .map_err(|e| Error::io(&path, e))
+        let key = (record.stage.clone(), record.kind, record.step);
+        if self.known_metrics.contains(&key) {
+            return Ok(());
+        }
+        let line = json_lines(&self.path.join(METRICS), std::slice::from_ref(record))?;
+        self.metrics.append(&line)
     }
 }
 
@@ -128,19 +204,43 @@ impl Observer for RunDirectory {
     }
 
     fn on_rollouts(&mut self, origin: RolloutOrigin<'_>, samples: &[RolloutRecord]) -> Result<()> {
-        self.write_json_lines(&rollout_file(origin)?, samples)
+        let path = self.path.join(rollout_file(origin)?);
+        let text = json_lines(&path, samples)?;
+        self.rollouts.write(&path, text)
     }
 
     fn on_warning(&mut self, warning: &Warning) -> Result<()> {
-        let path = self.path.join("warnings.jsonl");
-        let mut line = serde_json::to_string(warning).map_err(|e| Error::json(&path, e))?;
-        line.push('\n');
-        let mut options = OpenOptions::new();
-        let opened = options.create(true).append(true).open(&path);
-        opened
-            .and_then(|mut file| file.write_all(line.as_bytes()))
-            .map_err(|e| Error::io(&path, e))
+        let line = json_lines(&self.path.join(WARNINGS), std::slice::from_ref(warning))?;
+        if self.known_warnings.contains(&blake3::hash(&line)) {
+            return Ok(());
+        }
+        self.warnings.append(&line)
     }
+
+    fn sync(&mut self) -> Result<()> {
+        self.rollouts.sync()?;
+        self.warnings.sync()?;
+        self.metrics.sync()
+    }
+}
+
+/// One line of JSON a value.
+fn json_lines<T: Serialize>(path: &Path, values: &[T]) -> Result<Vec<u8>> {
+    let mut text = Vec::new();
+    for value in values {
+        serde_json::to_writer(&mut text, value).map_err(|e| Error::json(path, e))?;
+        text.push(b'\n');
+    }
+    Ok(text)
+}
+
+fn check_stage(stage: &str) -> Result<()> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_-".contains(c);
+    check(
+        "stage",
+        !stage.is_empty() && stage.chars().all(plain),
+        || format!("`{stage}` names a folder of the run; use letters, digits, `_` and `-`"),
+    )
 }
 
 /// The rollout file of `origin` within a run directory: `rollouts/teacher/step_000001.jsonl`.
@@ -149,30 +249,13 @@ impl Observer for RunDirectory {
 /// A stage whose name cannot name a folder.
 fn rollout_file(origin: RolloutOrigin<'_>) -> Result<String> {
     let RolloutOrigin { stage, kind, step } = origin;
-    let plain = |c: char| c.is_ascii_alphanumeric() || "_-".contains(c);
-    check(
-        "stage",
-        !stage.is_empty() && stage.chars().all(plain),
-        || format!("`{stage}` names a folder of rollouts; use letters, digits, `_` and `-`"),
-    )?;
+    check_stage(stage)?;
     let word = match kind {
         MetricsKind::Train => "step",
         MetricsKind::Evaluation => "evaluation",
         MetricsKind::Summary => "summary",
     };
     Ok(format!("rollouts/{stage}/{word}_{step:06}.jsonl"))
-}
-
-/// Writes a file beside its place and renames it, so that no reader sees half of it.
-fn write_beside(path: &Path, bytes: &[u8]) -> Result<()> {
-    if let Some(parent) = path.parent() {
-        fs::create_dir_all(parent).map_err(|e| Error::io(parent, e))?;
-    }
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".partial");
-    let beside = path.with_file_name(name);
-    fs::write(&beside, bytes).map_err(|e| Error::io(&beside, e))?;
-    fs::rename(&beside, path).map_err(|e| Error::io(path, e))
 }
 
 #[cfg(test)]

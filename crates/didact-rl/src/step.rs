@@ -5,10 +5,11 @@
 //! all micro-batches, clip, update. Supervised fine-tuning and every policy-gradient method are this step with
 //! another loss. Knows no reward and no text.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use burn::module::{Module, Param};
-use burn::tensor::Tensor;
+use burn::tensor::{Tensor, TensorData};
 use didact_core::{Span, TokenId};
 use didact_engine::micro_batches;
 use didact_models::{Decoder, ParameterVisitor};
@@ -16,8 +17,10 @@ use didact_models::{Decoder, ParameterVisitor};
 mod forward;
 
 use self::forward::Forward;
+use crate::checkpoint::set_parameters;
 use crate::gradients::Gradients;
 use crate::loss::{Advantage, EntropyCut, Loss, LossOutput, LossSequence, Normalisers};
+use crate::non_finite::Skipped;
 use crate::optimizer::{Optimizer, OptimizerConfig, OptimizerState};
 use crate::{Error, Metrics, Result};
 
@@ -176,6 +179,43 @@ impl Trainer {
         self.optimizer.restore(state, policy)
     }
 
+    /// Goes on from the trained tensors and the optimizer's state of a checkpoint.
+    ///
+    /// # Errors
+    /// A tensor that is missing, unknown, or of another shape or element type; as [`Optimizer::restore`]. Nothing
+    /// is changed then.
+    pub fn restore(
+        &mut self,
+        trainable: BTreeMap<String, TensorData>,
+        state: OptimizerState,
+    ) -> Result<()> {
+        let policy = set_parameters(self.policy()?.clone(), trainable, true)?;
+        self.optimizer.restore(state, &policy)?;
+        self.policy = Some(policy);
+        Ok(())
+    }
+
+    /// [`step`](Self::step) without the sequences whose numbers are not finite, as far as `skipped` lets them be
+    /// left out. Also says which sequences are left.
+    pub(crate) fn step_leaving_out<'a>(
+        &mut self,
+        sequences: Vec<&'a TrainingSequence>,
+        loss: &dyn Loss,
+        learning_rate: f64,
+        skipped: &mut Skipped,
+    ) -> Result<(StepReport, Vec<&'a TrainingSequence>)> {
+        let mut left = sequences;
+        loop {
+            match self.step(&left, loss, learning_rate) {
+                Ok(report) => return Ok((report, left)),
+                Err(error) => {
+                    let sample = skipped.leave_out(error)?;
+                    left.retain(|sequence| sequence.id != sample);
+                }
+            }
+        }
+    }
+
     /// Makes one update on `sequences`.
     ///
     /// The gradients of the micro-batches are added before clipping. Normalisers are of the whole step, so how
@@ -260,6 +300,12 @@ impl Trainer {
                 d_log_probs: Vec::new(),
                 d_entropies: None,
                 ..output
+            });
+        }
+        if !total.value.is_finite() {
+            return Err(Error::NonFinite {
+                what: "the loss".to_owned(),
+                value: total.value,
             });
         }
         let mut loss_metrics = Metrics::new();

@@ -11,19 +11,24 @@ use didact_core::{Curriculum, Problem, ProblemResult, TokenBytes};
 use didact_engine::LocalEngine;
 use didact_models::Decoder;
 
+use crate::checkpoint::{RunState, Saving};
 use crate::config::{ResolvedTeacherConfig, TeacherConfig};
 use crate::evaluation::{Evaluation, evaluate_teacher};
 use crate::metrics::{Metrics, peak_memory};
+use crate::non_finite::Skipped;
 use crate::observer::{MetricsKind, MetricsRecord, Observer, Phase, Progress};
+use crate::optimizer::OptimizerState;
 use crate::reference_policy::ReferencePolicy;
 use crate::rollout::{
-    Group, PreparedProblem, RolloutModels, RolloutOrigin, SampleOptions, TeacherTask,
+    Group, PreparedProblem, RolloutModels, RolloutOrigin, RolloutRecord, SampleOptions, TeacherTask,
 };
-use crate::step::{StepOptions, Trainer, TrainingSequence};
+use crate::step::{StepOptions, Trainer};
+use crate::stop::StopFlag;
 use crate::{Error, Result};
 
 mod collect;
 mod metrics;
+mod resume;
 mod student;
 
 use self::metrics::{add_speed, rollout_metrics, update_metrics};
@@ -45,11 +50,13 @@ pub struct TeacherModels {
 /// What a run of teacher training gives.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TeacherReport {
-    /// The looks at the held-out problems: before the first step, in between, after the last. Empty where no
-    /// problem is held out.
+    /// The looks at the held-out problems: before the first step, in between, after the last, those before a
+    /// resumption included. Empty where no problem is held out.
     pub evaluations: Vec<Evaluation>,
-    /// The metrics of each step.
+    /// The metrics of each step that this trainer made; those of an earlier process are in its records.
     pub steps: Vec<Metrics>,
+    /// Whether it was asked to stop before the last step.
+    pub interrupted: bool,
 }
 
 /// Trains a teacher.
@@ -61,6 +68,10 @@ pub struct TeacherTrainer {
     curriculum: Box<dyn Curriculum>,
     trainer: Trainer,
     engines: Engines,
+    /// Counters, and the evaluations so far.
+    state: RunState,
+    saving: Option<Saving>,
+    stop: StopFlag,
 }
 
 /// The models that sample and score.
@@ -94,7 +105,7 @@ impl std::fmt::Debug for TeacherTrainer {
             .field("config", &self.config)
             .field("problems", &self.problems.len())
             .field("held_out", &self.held_out.len())
-            .field("updates", &self.trainer.updates())
+            .field("steps", &self.state.step)
             .finish_non_exhaustive()
     }
 }
@@ -158,6 +169,9 @@ impl TeacherTrainer {
                 reference,
                 student,
             },
+            state: RunState::default(),
+            saving: None,
+            stop: StopFlag::new(),
         })
     }
 
@@ -174,10 +188,22 @@ impl TeacherTrainer {
         &self.config
     }
 
-    /// The number of updates made.
+    /// The number of updates made: steps, less those that were skipped.
     #[must_use]
     pub const fn updates(&self) -> u64 {
         self.trainer.updates()
+    }
+
+    /// Steps made, those of an earlier process included.
+    #[must_use]
+    pub const fn steps(&self) -> u64 {
+        self.state.step
+    }
+
+    /// The optimizer's state, shared rather than copied.
+    #[must_use]
+    pub fn optimizer_state(&self) -> OptimizerState {
+        self.trainer.optimizer_state()
     }
 
     /// The policy as it is now.
@@ -208,83 +234,145 @@ impl TeacherTrainer {
         self.engines.student.engine.decoder()
     }
 
-    /// Makes all steps that are left, with the looks at held-out problems before, between and after them.
+    /// Makes all steps that are left, with the looks at held-out problems before, between and after them, or those
+    /// until it is asked to stop.
     ///
     /// # Errors
-    /// As [`step`](Self::step) and [`evaluate`](Self::evaluate).
+    /// As [`step`](Self::step) and [`evaluate`](Self::evaluate); a checkpoint that cannot be written, where the
+    /// configuration says so.
     pub fn run(&mut self, observer: &mut dyn Observer) -> Result<TeacherReport> {
         let resolved = serde_json::to_value(&self.config)
             .map_err(|e| Error::json(std::path::Path::new("config.json"), e))?;
         observer.on_configuration(&self.config.stage, &resolved)?;
-        let mut report = TeacherReport {
-            evaluations: Vec::new(),
-            steps: Vec::new(),
-        };
-        report.evaluations.extend(self.evaluate(observer)?);
-        while self.updates() < self.config.steps {
-            report.steps.push(self.step(observer)?);
-            let every = self.config.evaluation.every;
-            let due = every > 0 && self.updates().is_multiple_of(every);
-            if due || self.updates() == self.config.steps {
-                report.evaluations.extend(self.evaluate(observer)?);
+        let (mut steps, mut interrupted) = (Vec::new(), false);
+        // A run that was asked to stop left out the look that was due.
+        self.evaluate_if_due(observer)?;
+        while self.steps() < self.config.steps && !interrupted {
+            let metrics = self.step(observer)?;
+            let (step, config) = (self.steps(), &self.config.checkpoint);
+            let mut due = config.is_due(step, self.config.steps)
+                | config.improves(&mut self.state.best, step, &metrics);
+            steps.push(metrics);
+            interrupted = self.stop.is_set() && step < self.config.steps;
+            if !interrupted {
+                due |= self.evaluate_if_due(observer)?;
+            }
+            if due || interrupted {
+                self.save(observer)?;
             }
         }
-        Ok(report)
+        observer.sync()?;
+        Ok(TeacherReport {
+            evaluations: self.state.evaluations.clone(),
+            steps,
+            interrupted,
+        })
+    }
+
+    /// Whether what was found is the best so far.
+    fn evaluate_if_due(&mut self, observer: &mut dyn Observer) -> Result<bool> {
+        let (step, every) = (self.steps(), self.config.evaluation.every);
+        let due =
+            step == 0 || step == self.config.steps || (every > 0 && step.is_multiple_of(every));
+        let done = self
+            .state
+            .evaluations
+            .last()
+            .is_some_and(|e| e.step == step);
+        if !due || done {
+            return Ok(false);
+        }
+        let Some(evaluation) = self.evaluate(observer)? else {
+            return Ok(false);
+        };
+        let config = &self.config.checkpoint;
+        let best = step > 0 && config.improves(&mut self.state.best, step, &evaluation.metrics);
+        self.state.evaluations.push(evaluation);
+        Ok(best)
     }
 
     /// Makes one step and returns its metrics.
     ///
     /// # Errors
-    /// What an engine, the reward, the loss or the observer refuses; a non-finite number, by sample or tensor.
+    /// What an engine, the reward, the loss or the observer refuses; a non-finite number, by sample or tensor, where
+    /// the configuration does not let it be left out.
     pub fn step(&mut self, observer: &mut dyn Observer) -> Result<Metrics> {
-        let step = self.updates();
+        let mut skipped = Skipped::new(self.config.non_finite, 0);
         let mut metrics = Metrics::new();
-        let collected = self.collect(step, observer, &mut metrics)?;
+        let outcome = self.update(observer, &mut metrics, &mut skipped);
+        let (records, error) = match outcome {
+            Ok(records) => (Some(records), None),
+            Err(error) if skipped.allows_step(&error, self.state.skipped_in_a_row) => {
+                (None, Some(error))
+            }
+            Err(error) => return Err(error),
+        };
+        self.state.step += 1;
+        self.state.skipped_in_a_row = match error {
+            None => 0,
+            Some(_) => self.state.skipped_in_a_row + 1,
+        };
+        if let Some(bytes) = peak_memory() {
+            metrics.set("memory/peak", bytes as f64);
+        }
+        let origin = self.origin(MetricsKind::Train);
+        let (stage, step) = (origin.stage, origin.step);
+        skipped.report(error.as_ref(), stage, step, &mut metrics, observer)?;
+        if let Some(records) = records {
+            observer.on_rollouts(origin, &records)?;
+        }
+        observer.on_metrics(&MetricsRecord {
+            stage: stage.to_owned(),
+            kind: MetricsKind::Train,
+            step,
+            metrics: metrics.clone(),
+        })?;
+        Ok(metrics)
+    }
+
+    /// Everything of a step but its records, which it returns.
+    fn update(
+        &mut self,
+        observer: &mut dyn Observer,
+        metrics: &mut Metrics,
+        skipped: &mut Skipped,
+    ) -> Result<Vec<RolloutRecord>> {
+        let step = self.steps();
+        let collected = self.collect(step, observer, metrics, skipped)?;
         let advantages = self.advantages(&collected.kept)?;
         metrics.extend(rollout_metrics(collected.all()));
 
         self.announce(observer, Phase::Update)?;
         let begin = Instant::now();
         let sequences = self.training_sequences(&collected.kept, &advantages);
-        let chosen_sequences: Vec<&TrainingSequence> = sequences.iter().collect();
         let learning_rate = self.config.schedule.rate(step);
         // The engine lets go of the policy's memory, which the update then changes in place.
         let held = self.engines.reference.decoder().clone();
         self.engines.update_policy(&held, step);
-        let report = self
-            .trainer
-            .step(&chosen_sequences, &self.config.loss, learning_rate);
-        let updates = self.trainer.updates();
+        let outcome = self.trainer.step_leaving_out(
+            sequences.iter().collect(),
+            &self.config.loss,
+            learning_rate,
+            skipped,
+        );
         // After a step that failed halfway there is no policy; its own error says why.
         if let Ok(policy) = self.trainer.policy() {
-            self.engines.update_policy(policy, updates);
+            self.engines.update_policy(policy, step + 1);
         }
-        let report = report?;
+        let (report, trained) = outcome?;
         let mixed = self
             .engines
             .reference
-            .follow(self.trainer.policy()?, updates)?;
+            .follow(self.trainer.policy()?, step + 1)?;
         metrics.set("time/update", begin.elapsed().as_secs_f64());
-        add_speed(&mut metrics);
+        add_speed(metrics);
 
-        metrics.extend(update_metrics(&sequences, &report));
+        metrics.extend(update_metrics(&trained, &report));
         metrics.set("lr", learning_rate);
         metrics.set("reference/mixed", f64::from(u8::from(mixed)));
-        if let Some(bytes) = peak_memory() {
-            metrics.set("memory/peak", bytes as f64);
-        }
         let results: Vec<ProblemResult> = collected.all().map(problem_result).collect();
         self.curriculum.observe(step, &results);
-        let step = self.updates();
-        let records = self.records(&collected, &advantages);
-        observer.on_rollouts(self.origin(MetricsKind::Train), &records)?;
-        observer.on_metrics(&MetricsRecord {
-            stage: self.config.stage.clone(),
-            kind: MetricsKind::Train,
-            step,
-            metrics: metrics.clone(),
-        })?;
-        Ok(metrics)
+        Ok(self.records(&collected, &advantages, skipped))
     }
 
     /// Looks at the held-out problems; nothing where there are none.
@@ -297,7 +385,7 @@ impl TeacherTrainer {
         }
         self.announce(observer, Phase::Evaluate)?;
         let begin = Instant::now();
-        let step = self.updates();
+        let step = self.steps();
         let options = SampleOptions {
             seed: self.config.evaluation.seed,
             stream: EVALUATION_STREAM,
@@ -334,12 +422,12 @@ impl TeacherTrainer {
         RolloutOrigin {
             stage: &self.config.stage,
             kind,
-            step: self.updates(),
+            step: self.steps(),
         }
     }
 
     fn announce(&self, observer: &mut dyn Observer, phase: Phase) -> Result<()> {
-        let (step, steps) = (self.updates(), self.config.steps);
+        let (step, steps) = (self.steps(), self.config.steps);
         observer.on_progress(&Progress {
             stage: &self.config.stage,
             phase,

@@ -20,6 +20,7 @@ mod invariants;
 mod lora;
 mod optimizer;
 mod rescoring;
+mod resume;
 mod self_teaching;
 mod steps;
 mod teacher;

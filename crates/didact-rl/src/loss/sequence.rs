@@ -162,8 +162,9 @@ impl LossSequence {
         if let Some(Advantage::Sequence(value)) = self.advantage
             && !value.is_finite()
         {
-            return Err(Error::NonFinite {
-                what: format!("the advantage of {}", self.id),
+            return Err(Error::NonFiniteSample {
+                sample: self.id.clone(),
+                what: "the advantage".to_owned(),
                 value,
             });
         }
@@ -171,8 +172,9 @@ impl LossSequence {
     }
 
     pub(super) fn non_finite(&self, what: &str, token: usize, value: f64) -> Error {
-        Error::NonFinite {
-            what: format!("the {what} of token {token} of {}", self.id),
+        Error::NonFiniteSample {
+            sample: self.id.clone(),
+            what: format!("the {what} of token {token}"),
             value,
         }
     }

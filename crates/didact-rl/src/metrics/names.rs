@@ -172,6 +172,16 @@ pub const METRICS: &[MetricDescription] = &[
         "0 or 1",
         "whether the reference followed the policy",
     ),
+    describes(
+        "skipped/samples",
+        "",
+        "samples left out for a number that is not finite, where that is allowed",
+    ),
+    describes(
+        "skipped/steps",
+        "0 or 1",
+        "whether the step was left out for such a number",
+    ),
     describes("perplexity", "", "exp(loss) of supervised fine-tuning"),
     describes("epoch", "", "passes over the examples so far"),
     describes("left_out", "", "examples longer than allowed"),

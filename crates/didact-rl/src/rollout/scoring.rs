@@ -1,8 +1,8 @@
 //! One pass a model: which spans it scores of every sample, and what the reward makes of the scores.
 
 use didact_core::{
-    GroupScores, Outcome, Problem, Refusal, Reward, SampleScores, ScoreContext, ScoreRequest,
-    ScoreSpec, Scorer, Span, SpanName, TokenLogProbs,
+    Error as CoreError, GroupScores, Outcome, Problem, Refusal, Reward, SampleScores, ScoreContext,
+    ScoreRequest, ScoreSpec, Scorer, Span, SpanName, TokenLogProbs,
 };
 use didact_data::Prompt;
 
@@ -32,10 +32,11 @@ pub fn score(
         };
         let table = pass.requests(problems, groups, context);
         let scored = match pass.scorer {
-            Scorer::Policy => models.policy.score(&table.requests)?,
-            Scorer::Reference => models.reference.score(&table.requests)?,
-            Scorer::Student => models.student.score(&table.requests)?,
+            Scorer::Policy => models.policy.score(&table.requests),
+            Scorer::Reference => models.reference.score(&table.requests),
+            Scorer::Student => models.student.score(&table.requests),
         };
+        let scored = scored.map_err(|error| table.name_sample(error, pass.scorer, groups))?;
         tables.push((pass, table.placed(scored)));
     }
     let mut position = 0;
@@ -212,6 +213,26 @@ impl Pass {
 }
 
 impl PassRequests {
+    /// An engine knows requests only; people know samples.
+    fn name_sample(&self, error: CoreError, scorer: Scorer, groups: &[Group]) -> Error {
+        let CoreError::NonFiniteRequest {
+            request,
+            what,
+            value,
+        } = error
+        else {
+            return error.into();
+        };
+        let own = |place: &Place| matches!(place, Place::Request(index) if *index == request);
+        let position = self.place.iter().position(own);
+        let sample = position.and_then(|p| groups.iter().flat_map(|g| &g.samples).nth(p));
+        Error::NonFiniteSample {
+            sample: sample.map_or_else(|| format!("{request} (unknown)"), |s| s.id.clone()),
+            what: format!("{what} as the {scorer:?} reads it"),
+            value,
+        }
+    }
+
     fn placed(self, scored: Vec<Vec<TokenLogProbs>>) -> Vec<Found> {
         let mut scored: Vec<Option<Vec<TokenLogProbs>>> = scored.into_iter().map(Some).collect();
         let mut find = |place| match place {
@@ -262,12 +283,9 @@ impl Sample {
                 })?;
             let values = holder.of_span(span)?;
             if let Some((offset, value)) = values.iter().enumerate().find(|(_, v)| !v.is_finite()) {
-                return Err(Error::NonFinite {
-                    what: format!(
-                        "log-prob of token {} of sample {}",
-                        span.start + offset,
-                        self.id
-                    ),
+                return Err(Error::NonFiniteSample {
+                    sample: self.id.clone(),
+                    what: format!("the log-prob of token {}", span.start + offset),
                     value: f64::from(*value),
                 });
             }
@@ -374,8 +392,11 @@ pub(crate) fn outcomes(
     }
     for ((place, outcome), sample) in places.into_iter().zip(evaluated).zip(&scores.samples) {
         if let Some(value) = outcome.reward().filter(|reward| !reward.is_finite()) {
-            let what = format!("reward of sample {}", sample.id);
-            return Err(Error::NonFinite { what, value });
+            return Err(Error::NonFiniteSample {
+                sample: sample.id.clone(),
+                what: "the reward".to_owned(),
+                value,
+            });
         }
         outcomes[place] = outcome;
     }

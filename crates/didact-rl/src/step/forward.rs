@@ -76,11 +76,11 @@ impl Forward {
             for (offset, entry) in entries.by_ref().take(sequence.trained.len()).enumerate() {
                 for (what, value) in [("log-prob", entry[0]), ("entropy", entry[2])] {
                     if !value.is_finite() {
-                        return Err(Error::NonFinite {
+                        return Err(Error::NonFiniteSample {
+                            sample: sequence.id.clone(),
                             what: format!(
-                                "{what} of token {} of sequence {}",
-                                sequence.trained.start + offset,
-                                sequence.id
+                                "the {what} of token {}",
+                                sequence.trained.start + offset
                             ),
                             value: f64::from(value),
                         });

@@ -11,9 +11,11 @@ use super::TeacherTrainer;
 use crate::advantage::{CreditedSample, advantages, flat_groups, token_advantages};
 use crate::loss::{Advantage, Loss as _};
 use crate::metrics::Metrics;
+use crate::non_finite::Skipped;
 use crate::observer::{MetricsKind, Observer, Phase};
 use crate::rollout::{
-    Group, RolloutRecord, Sample, SampleOptions, TrainingScores, sample, sample_scores, score,
+    Group, RolloutOrigin, RolloutRecord, Sample, SampleOptions, TrainingScores, sample,
+    sample_scores, score,
 };
 use crate::step::TrainingSequence;
 use crate::{Error, Result};
@@ -48,11 +50,13 @@ impl TeacherTrainer {
         step: u64,
         observer: &mut dyn Observer,
         metrics: &mut Metrics,
+        skipped: &mut Skipped,
     ) -> Result<Collected> {
         let wanted = self.config.problems_per_step;
         let dynamic = self.config.dynamic_sampling;
         let (mut kept, mut dropped, mut earlier) = (Vec::new(), Vec::new(), Vec::new());
         let (mut generating, mut scoring, mut rounds) = (0.0, 0.0, 0_u64);
+        let mut drawn = 0;
         while rounds < dynamic.map_or(1, |d| d.max_rounds) && (rounds == 0 || kept.len() < wanted) {
             rounds += 1;
             let chosen = self.choose(step, wanted - kept.len())?;
@@ -71,7 +75,9 @@ impl TeacherTrainer {
 
             self.announce(observer, Phase::Score)?;
             let begin = Instant::now();
-            self.score(step, &mut groups)?;
+            drawn += groups.iter().map(|g| g.samples.len()).sum::<usize>();
+            skipped.at_least(drawn);
+            self.score(step, &mut groups, skipped)?;
             scoring += begin.elapsed().as_secs_f64();
 
             earlier.extend(chosen);
@@ -110,23 +116,27 @@ impl TeacherTrainer {
         }
     }
 
-    fn score(&mut self, step: u64, groups: &mut [Group]) -> Result<()> {
+    /// Samples whose numbers are not finite are taken out of their groups, as far as `skipped` lets them.
+    fn score(&mut self, step: u64, groups: &mut Vec<Group>, skipped: &mut Skipped) -> Result<()> {
         let needs = self.config.loss.needs();
         let training = TrainingScores {
             old: needs.old_log_probs,
             reference: needs.reference_log_probs,
             temperature: self.config.sampling.temperature,
         };
-        let mut models = self.engines.models();
-        let training = Some(training);
-        score(
-            &mut models,
-            &self.task,
-            &self.problems,
-            groups,
-            step,
-            training,
-        )
+        loop {
+            let (task, problems) = (&self.task, &self.problems);
+            let mut models = self.engines.models();
+            let outcome = score(&mut models, task, problems, groups, step, Some(training));
+            let Err(error) = outcome else { return Ok(()) };
+            let left_out = skipped.leave_out(error)?;
+            for group in &mut *groups {
+                group.samples.retain(|sample| sample.id != left_out);
+                // What one pass found out before another failed is found out again.
+                group.samples.iter_mut().for_each(Sample::forget_scores);
+            }
+            groups.retain(|group| !group.samples.is_empty());
+        }
     }
 
     /// The advantages of `groups`, credited to tokens where the configuration says so.
@@ -240,13 +250,20 @@ impl TeacherTrainer {
         &self,
         collected: &Collected,
         advantages: &Advantages,
+        skipped: &Skipped,
     ) -> Vec<RolloutRecord> {
-        let origin = self.origin(MetricsKind::Train);
+        // The step that is being made: its metrics and rollouts are numbered from 1.
+        let origin = RolloutOrigin {
+            step: self.steps() + 1,
+            ..self.origin(MetricsKind::Train)
+        };
         let mut records = Vec::new();
         for (index, group) in collected.all().enumerate() {
             let problem = &self.problems[group.problem];
             for (place, sample) in group.samples.iter().enumerate() {
-                let trained = index < collected.kept.len() && !self.masks(sample);
+                let trained = index < collected.kept.len()
+                    && !self.masks(sample)
+                    && !skipped.holds(&sample.id);
                 let advantage = trained.then(|| advantages.of_samples[index][place]);
                 let mut record = RolloutRecord::new(origin, &self.task, problem, index, sample);
                 record.advantage = advantage;

@@ -71,7 +71,7 @@ fn standard_deviation(values: &[f64]) -> f64 {
 }
 
 /// Metrics of an update: the step's own, and how far sampling and training disagree.
-pub(super) fn update_metrics(sequences: &[TrainingSequence], report: &StepReport) -> Metrics {
+pub(super) fn update_metrics(sequences: &[&TrainingSequence], report: &StepReport) -> Metrics {
     let mut metrics = report.metrics();
     if let Some(kl) = metrics.get("loss/kl") {
         metrics.set("kl", kl);
@@ -94,7 +94,7 @@ pub(super) fn update_metrics(sequences: &[TrainingSequence], report: &StepReport
 }
 
 /// The gap between sampling and training log-probs, over all trained tokens.
-fn sampling_metrics(sequences: &[TrainingSequence], report: &StepReport) -> Metrics {
+fn sampling_metrics(sequences: &[&TrainingSequence], report: &StepReport) -> Metrics {
     let mut means = Means::new();
     let (mut largest_gap, mut largest_ratio) = (0.0_f64, f64::NEG_INFINITY);
     for (sequence, values) in sequences.iter().zip(&report.values) {
@@ -179,7 +179,7 @@ mod tests {
                 entropies: Vec::new(),
             }],
         };
-        let metrics = update_metrics(&[sequence], &report);
+        let metrics = update_metrics(&[&sequence], &report);
         let close = |name: &str, expected: f64| {
             let found = metrics.get(name).unwrap();
             assert!((found - expected).abs() < 1e-12, "{name}: {found}");

@@ -33,6 +33,7 @@ pub(super) struct Student {
     /// The longest sequence that it reads, in tokens.
     pub(super) context: usize,
     follows: bool,
+    separate: bool,
 }
 
 impl Student {
@@ -44,6 +45,7 @@ impl Student {
         config: &EngineConfig,
     ) -> Self {
         let follows = matches!(model, StudentModel::Current);
+        let separate = matches!(model, StudentModel::Separate(_));
         let decoder = match model {
             StudentModel::Separate(decoder) => *decoder,
             // Handles to the same tensors: an update that finds them held elsewhere leaves them as they are.
@@ -54,7 +56,13 @@ impl Student {
             context: decoder.config().max_position_embeddings,
             engine: LocalEngine::new(decoder, config.clone()),
             follows,
+            separate,
         }
+    }
+
+    /// The student, where it is a model of its own.
+    pub(super) fn model(&self) -> Option<&Decoder> {
+        self.separate.then(|| self.engine.decoder())
     }
 
     /// Takes up the policy's weights where it is the policy.

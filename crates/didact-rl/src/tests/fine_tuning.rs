@@ -5,7 +5,7 @@ use didact_data::SupervisedExample;
 use super::{Recorder, decoder, format, hash, problems, tokenizer};
 use crate::{FineTuneConfig, MetricsKind, fine_tune};
 
-fn examples(count: usize) -> Vec<SupervisedExample> {
+pub(super) fn examples(count: usize) -> Vec<SupervisedExample> {
     let tokenizer = tokenizer();
     let example = |problem: &didact_core::Problem| {
         format()
