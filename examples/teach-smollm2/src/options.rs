@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Parser;
 use didact::distill::student::StudentEvaluationConfig;
-use didact::distill::{CollectConfig, PipelineConfig};
+use didact::distill::{CollectConfig, PipelineConfig, SelectionConfig};
 use didact::rl::{FineTuneConfig, TeacherConfig};
 
 /// Trains SmolLM2-135M-Instruct as a teacher on grade-school problems and distills a student from it.
@@ -114,7 +114,10 @@ impl Options {
             },
             collect: CollectConfig {
                 problems: Some(if small { 2 } else { self.explained_problems }),
-                keep_unclosed: small,
+                selection: SelectionConfig {
+                    keep_unclosed: small,
+                    ..SelectionConfig::default()
+                },
                 seed: self.seed,
                 ..CollectConfig::default()
             },
