@@ -2,7 +2,8 @@
 
 use didact_core::{Problem, Span, TokenId};
 
-use crate::{Error, PromptFormat, Result, Tags, Tokenizer};
+use crate::frame::opening;
+use crate::{Error, Message, PromptFormat, Result, Tags, Tokenizer};
 
 /// A token sequence of which a part is to be learnt.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,6 +14,15 @@ pub struct SupervisedExample {
     pub supervised: Span,
     /// The text.
     pub text: String,
+}
+
+/// The text of an example before it is encoded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SupervisedText {
+    /// What is given: everything up to and including the assistant's header.
+    pub prompt: String,
+    /// What is to be learnt, up to and including the end of the turn.
+    pub completion: String,
 }
 
 impl SupervisedExample {
@@ -75,14 +85,49 @@ impl PromptFormat {
         problem: &Problem,
         thought: &str,
     ) -> Result<SupervisedExample> {
+        let text = self.student_text(tokenizer, problem, thought)?;
+        let start = text.prompt.len();
+        SupervisedExample::new(tokenizer, text.prompt + &text.completion, start)
+    }
+
+    /// The text of a [`student_example`](Self::student_example), for trainers that encode it themselves.
+    ///
+    /// # Errors
+    /// As [`student_example`](Self::student_example), but for what only encoding refuses.
+    pub fn student_text(
+        &self,
+        tokenizer: &Tokenizer,
+        problem: &Problem,
+        thought: &str,
+    ) -> Result<SupervisedText> {
+        let answer = self.student_content(problem, thought)?;
+        let frame = self.student_frame(tokenizer, &problem.question)?;
+        Ok(SupervisedText {
+            prompt: frame.before,
+            completion: answer + &frame.after,
+        })
+    }
+
+    /// What a student is distilled from as turns of a conversation, the last of them the assistant's, for trainers
+    /// that apply a chat template themselves.
+    ///
+    /// # Errors
+    /// As [`student_example`](Self::student_example), but for what the tokenizer refuses.
+    pub fn student_messages(&self, problem: &Problem, thought: &str) -> Result<Vec<Message>> {
+        let (placement, system) = (self.system_placement, &self.student.system_prompt);
+        let mut messages = opening(placement, system, &problem.question);
+        messages.push(Message::assistant(self.student_content(problem, thought)?));
+        Ok(messages)
+    }
+
+    /// The student's turn: a thought and the solution, each between its tags.
+    fn student_content(&self, problem: &Problem, thought: &str) -> Result<String> {
         self.check("given")?;
         let tags = &self.student.thought;
         let others = &self.teacher.explanation;
         let thought = self.example_content(problem, [tags, others], thought, "thought")?;
         let solution = self.problem_content(problem)?;
-        let frame = self.student_frame(tokenizer, &problem.question)?;
-        let text = [
-            &frame.before,
+        Ok([
             &tags.start,
             &thought,
             &tags.end,
@@ -90,11 +135,9 @@ impl PromptFormat {
             &self.solution.start,
             &solution,
             &self.solution.end,
-            &frame.after,
         ]
         .map(String::as_str)
-        .concat();
-        SupervisedExample::new(tokenizer, text, frame.before.len())
+        .concat())
     }
 
     /// The teacher's text up to and including the opened explanation tag.

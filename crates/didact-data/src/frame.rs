@@ -26,15 +26,7 @@ impl Frame {
             name: tokenizer.name().to_owned(),
             problem: "it has no chat template; expected `chat_template` in tokenizer_config.json, or the file chat_template.jinja".to_owned(),
         })?;
-        let mut messages = match placement {
-            _ if system_prompt.is_empty() => vec![Message::user(question)],
-            SystemPlacement::Message => {
-                vec![Message::system(system_prompt), Message::user(question)]
-            }
-            SystemPlacement::Question => {
-                vec![Message::user(format!("{system_prompt}\n\n{question}"))]
-            }
-        };
+        let mut messages = opening(placement, system_prompt, question);
         let opened = template.render(&messages, true)?;
         // A template that does not know the flag says nothing about where an answer begins.
         let knows_flag = opened != template.render(&messages, false)?;
@@ -60,6 +52,21 @@ impl Frame {
             before,
             after: after.to_owned(),
         })
+    }
+}
+
+/// The turns before the assistant's.
+pub(crate) fn opening(
+    placement: SystemPlacement,
+    system_prompt: &str,
+    question: &str,
+) -> Vec<Message> {
+    match placement {
+        _ if system_prompt.is_empty() => vec![Message::user(question)],
+        SystemPlacement::Message => vec![Message::system(system_prompt), Message::user(question)],
+        SystemPlacement::Question => {
+            vec![Message::user(format!("{system_prompt}\n\n{question}"))]
+        }
     }
 }
 

@@ -18,7 +18,7 @@ mod tokenizer;
 pub use answer::{StudentAnswer, student_answer};
 pub use chat_template::{ChatTemplate, Message};
 pub use error::{Error, Result};
-pub use example::SupervisedExample;
+pub use example::{SupervisedExample, SupervisedText};
 pub use format::{PromptFormat, StudentFormat, SystemPlacement, Tags, TeacherFormat};
 pub use problems::{MAX_LINE_BYTES, read_problems, read_problems_from, read_problems_with};
 pub use prompt::{Explained, Prompt, from_tokens};

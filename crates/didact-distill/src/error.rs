@@ -1,5 +1,7 @@
 //! What the pipeline can fail with.
 
+use std::path::{Path, PathBuf};
+
 /// A result with [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -23,6 +25,42 @@ pub enum Error {
         /// What it lacks.
         problem: String,
     },
+    /// A file that cannot be read or written.
+    #[error("{path}: {doing} it failed: {source}")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What was tried.
+        doing: &'static str,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// A value that cannot be written as JSON.
+    #[error("{path}: {source}")]
+    Json {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        source: serde_json::Error,
+    },
+    /// A file that a stage was to go on with, but cannot.
+    #[error("{path}: {problem}")]
+    Resume {
+        /// The file.
+        path: PathBuf,
+        /// Why not, and what to do.
+        problem: String,
+    },
+    /// A line of a data set that cannot be read.
+    #[error("{path}:{line}: {problem}")]
+    Line {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// A problem or an example that the prompt format or the tokenizer refuses.
     #[error(transparent)]
     Data(#[from] didact_data::Error),
@@ -35,4 +73,20 @@ pub enum Error {
     /// What training refuses.
     #[error(transparent)]
     Training(#[from] didact_rl::Error),
+}
+
+impl Error {
+    pub(crate) fn file(path: &Path, doing: &'static str) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::File {
+            path,
+            doing,
+            source,
+        }
+    }
+
+    pub(crate) fn json(path: &Path) -> impl FnOnce(serde_json::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Json { path, source }
+    }
 }

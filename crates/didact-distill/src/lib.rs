@@ -2,15 +2,23 @@
 #![forbid(unsafe_code)]
 
 pub mod collect;
+pub mod dataset;
 mod error;
+pub mod evaluation;
+pub mod json_lines;
 pub mod pipeline;
+mod resumable;
+pub mod selection;
 mod statistics;
 pub mod student;
 mod weights;
 
-pub use collect::{CollectConfig, Collected, CollectedExplanation, collect};
+pub use collect::{CollectConfig, Collection, ExplanationRecord, collect};
 pub use error::{Error, Result};
+pub use evaluation::{AnswerRecord, Answers, AnswersConfig, Examination, answers};
 pub use pipeline::{Models, PipelineConfig, PipelineResults, Task};
+pub use resumable::ResumableFile;
+pub use selection::{CollectedExplanation, Selection, SelectionConfig, select};
 pub use statistics::Interval;
 pub use student::{
     StudentEvaluation, StudentEvaluationConfig, StudentRecord, Verify, evaluate_student,

@@ -25,8 +25,11 @@ use didact_rl::{
     fine_tune,
 };
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
-use crate::collect::{CollectConfig, Collected, collect};
+use crate::collect::{CollectConfig, Collection, collect};
+use crate::resumable::ResumableFile;
+use crate::selection::{Selection, SelectionConfig, select};
 use crate::student::{StudentEvaluation, StudentEvaluationConfig, Verify, evaluate_student};
 use crate::{Error, Interval, Result, weights_hash};
 
@@ -142,7 +145,8 @@ pub const STUDENTS: [&str; 3] = ["undistilled", "of_teacher_before_rl", "of_trai
 /// Runs every stage and writes the run directory.
 ///
 /// Beside the files of [`RunDirectory`], which the metrics of all stages go to, there are
-/// `explanations_before.jsonl` and `explanations_after.jsonl`, `student_<name>.jsonl`, `results.json`, and the
+/// `collected_before.jsonl` and `collected_after.jsonl` (every explanation sampled), `explanations_before.jsonl` and
+/// `explanations_after.jsonl` (those that students learn from), `student_<name>.jsonl`, `results.json`, and the
 /// trained teacher and its student as `teacher/` and `student/`, which transformers opens.
 ///
 /// # Errors
@@ -349,29 +353,56 @@ impl Stages<'_> {
         Ok(self.task.teacher.prepare(problems, context)?)
     }
 
-    fn collect(&mut self, when: &str, teacher: &Decoder, student: &Decoder) -> Result<Collected> {
+    fn collect(&mut self, when: &str, teacher: &Decoder, student: &Decoder) -> Result<Selection> {
         let stage = format!("collect_{when}");
         let problems = self.prepare(&self.task.train, teacher)?;
         let context = teacher.config().max_position_embeddings;
         let sampling = self.resolve_teacher(teacher)?.sampling;
         let (mut policy, mut reference) = (self.engine(teacher), self.engine(teacher));
         let mut student = self.engine(student);
+        let student_context = student.decoder().config().max_position_embeddings;
+        // A longer example could not be learnt from.
+        let longest = self
+            .config
+            .distillation
+            .max_tokens
+            .map_or(student_context, |most| most.min(student_context));
+        let weights = json!({
+            "teacher": weights_hash(teacher),
+            "student": weights_hash(student.decoder()),
+        });
         let mut models = RolloutModels {
             teacher_context: context,
-            student_context: student.decoder().config().max_position_embeddings,
+            student_context,
             policy: &mut policy,
             reference: &mut reference,
             student: &mut student,
         };
-        let collected = collect(
-            &mut models,
-            &self.task.teacher,
+        let file = ResumableFile::new(
+            self.directory
+                .path()
+                .join(format!("collected_{when}.jsonl")),
+            weights,
+        );
+        let mut collection = Collection {
+            models: &mut models,
+            task: &self.task.teacher,
+            sampling: &sampling,
+            stage: &stage,
+        };
+        let config = &self.config.collect;
+        let records = collect(
+            &mut collection,
             &problems,
-            &sampling,
-            &self.config.collect,
-            &stage,
+            config,
+            Some(&file),
             self.observer,
         )?;
+        let selection = SelectionConfig {
+            max_tokens: config.selection.max_tokens.or(Some(longest)),
+            ..config.selection.clone()
+        };
+        let collected = select(&records, &self.task.teacher.format, &selection)?;
         self.directory.write_json_lines(
             &format!("explanations_{when}.jsonl"),
             &collected.explanations,
@@ -380,6 +411,9 @@ impl Stages<'_> {
         let count = collected.explanations.len();
         metrics.set("explanations", count as f64);
         metrics.set("left_out", collected.left_out.len() as f64);
+        for (reason, dropped) in &collected.dropped {
+            metrics.set(format!("dropped/{}", reason.name()), *dropped as f64);
+        }
         if count > 0 {
             let mean = |value: &dyn Fn(&crate::CollectedExplanation) -> f64| {
                 collected.explanations.iter().map(value).sum::<f64>() / count as f64
@@ -391,7 +425,7 @@ impl Stages<'_> {
         Ok(collected)
     }
 
-    fn distill(&mut self, name: &str, student: Decoder, collected: &Collected) -> Result<Decoder> {
+    fn distill(&mut self, name: &str, student: Decoder, collected: &Selection) -> Result<Decoder> {
         let config = FineTuneConfig {
             stage: format!("distill_{name}"),
             ..self.config.distillation.clone()

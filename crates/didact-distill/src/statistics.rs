@@ -40,6 +40,51 @@ impl Interval {
         })
     }
 
+    /// The fraction `successes / trials` with its two-sided 95 % interval by Wilson's score,
+    /// `(p + z²/2n ± z √(p(1 − p)/n + z²/4n²)) / (1 + z²/n)` with `z` the normal quantile 0.975.
+    ///
+    /// Unlike [`of`](Self::of), it stays within `[0, 1]` and is not of width 0 where all trials end alike. The
+    /// trials must be independent (E. B. Wilson, "Probable inference, the law of succession, and statistical
+    /// inference", 1927). `None` without trials or with more successes than trials.
+    #[must_use]
+    pub fn of_proportion(successes: f64, trials: usize) -> Option<Self> {
+        let n = trials as f64;
+        if trials == 0 || !(0.0..=n).contains(&successes) {
+            return None;
+        }
+        let (p, z2) = (successes / n, Z * Z);
+        let middle = (p + z2 / (2.0 * n)) / (1.0 + z2 / n);
+        let half = Z * (p * (1.0 - p) / n + z2 / (4.0 * n * n)).sqrt() / (1.0 + z2 / n);
+        Some(Self {
+            mean: p,
+            // At either end the formula gives the end itself, but for rounding.
+            low: if successes == 0.0 { 0.0 } else { middle - half },
+            high: if successes == n { 1.0 } else { middle + half },
+            count: trials,
+        })
+    }
+
+    /// The mean of values in `[0, 1]` that come in clusters of equal size, by the clusters' means; `count` is the
+    /// number of clusters.
+    ///
+    /// Answers to one problem are alike, so only whole problems are independent observations. With clusters of
+    /// equal size the cluster-robust standard error is that of the clusters' means, `s / √n`, with Student's t of
+    /// `n − 1` degrees: [`of`](Self::of) on these means. It covers the choice of problems and the sampling of
+    /// answers alike. Where all means are equal, `s = 0` would claim certainty: then it is
+    /// [`of_proportion`](Self::of_proportion) with one trial a cluster, which is wide, as if all answers to a problem
+    /// were one. `None` for fewer than two clusters.
+    #[must_use]
+    pub fn of_cluster_means(means: &[f64]) -> Option<Self> {
+        let (first, rest) = means.split_first()?;
+        if rest.is_empty() {
+            None
+        } else if rest.iter().all(|mean| mean == first) {
+            Self::of_proportion(first * means.len() as f64, means.len())
+        } else {
+            Self::of(means)
+        }
+    }
+
     /// The mean of `after − before`, pair by pair; pairs in which either is missing are left out.
     #[must_use]
     pub fn of_differences(before: &[Option<f64>], after: &[Option<f64>]) -> Option<Self> {
@@ -63,12 +108,14 @@ impl std::fmt::Display for Interval {
     }
 }
 
+/// The 0.975 quantile of the standard normal distribution.
+const Z: f64 = 1.959_963_984_540_054;
+
 /// The 0.975 quantile of Student's t with `degrees` of freedom.
 ///
 /// Exact for one and two degrees, above that the Cornish–Fisher expansion about the normal quantile
 /// (Abramowitz and Stegun, 26.7.5), whose error is 2 % at 3 degrees and below 0.2 % from 5 on.
 fn student_t_975(degrees: usize) -> f64 {
-    const Z: f64 = 1.959_963_984_540_054;
     match degrees {
         0 => f64::INFINITY,
         1 => 12.706_204_736_432_1,
@@ -109,6 +156,29 @@ mod tests {
         let interval = Interval::of(&[1.0, 2.0, 3.0, 4.0, 5.0]).expect("five values");
         assert_eq!(interval.mean, 3.0);
         assert!((interval.high - 4.963_2).abs() < 0.01, "{interval:?}");
+    }
+
+    #[test]
+    fn wilson_is_the_textbook_one() {
+        // 8 of 10: (0.4902, 0.9433), as statsmodels' proportion_confint(8, 10, method="wilson") has it.
+        let interval = Interval::of_proportion(8.0, 10).expect("ten trials");
+        assert!((interval.low - 0.490_162).abs() < 1e-5, "{interval:?}");
+        assert!((interval.high - 0.943_318).abs() < 1e-5, "{interval:?}");
+        let none = Interval::of_proportion(0.0, 30).expect("thirty trials");
+        assert!(
+            none.low == 0.0 && none.high > 0.1 && none.high < 0.12,
+            "{none:?}"
+        );
+        assert!(Interval::of_proportion(0.0, 0).is_none());
+    }
+
+    #[test]
+    fn clusters_count_once() {
+        let means = [0.25, 0.75, 0.5, 0.0];
+        assert_eq!(Interval::of_cluster_means(&means), Interval::of(&means));
+        let alike = Interval::of_cluster_means(&[1.0; 4]).expect("four clusters");
+        assert!(alike.low < 0.6 && alike.high == 1.0, "{alike:?}");
+        assert!(Interval::of_cluster_means(&[1.0]).is_none());
     }
 
     #[test]

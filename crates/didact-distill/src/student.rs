@@ -3,7 +3,7 @@
 //! Owns the held-out evaluation of students: each question is answered with a thought of the student's own,
 //! and the known solution is scored after that thought. Knows no tensor.
 
-use didact_core::{GenerateRequest, Problem, Sampling, ScoreRequest, StreamKey};
+use didact_core::{GenerateRequest, Problem, Sampling, ScoreRequest, SpannedSequence, StreamKey};
 use didact_data::{StudentAnswer, student_answer};
 use didact_rl::rollout::{PolicyEngine, PreparedProblem, TeacherTask};
 use serde::{Deserialize, Serialize};
@@ -136,24 +136,8 @@ pub fn evaluate_student(
         None
     };
     let answers = think(student, task, problems, config)?;
-    let mut requests = Vec::new();
-    let mut owners = Vec::new();
-    for (index, answer) in answers.iter().enumerate() {
-        let spans: Vec<_> = answer.sequence.solution.into_iter().collect();
-        if !spans.is_empty() && answer.sequence.len() <= context {
-            requests.push(ScoreRequest::new(&answer.sequence, spans, 1.0));
-            owners.push(index);
-        }
-    }
-    let mut solution_log_probs = vec![None; answers.len()];
-    for (owner, spans) in owners.into_iter().zip(student.score(&requests)?) {
-        let values: Vec<f64> = spans
-            .iter()
-            .flat_map(|s| s.values())
-            .map(|&v| f64::from(v))
-            .collect();
-        solution_log_probs[owner] = Some(values.iter().sum::<f64>() / values.len() as f64);
-    }
+    let sequences: Vec<&SpannedSequence> = answers.iter().map(|a| &a.sequence).collect();
+    let solution_log_probs = solution_log_probs(student, context, &sequences)?;
     let records = problems.iter().zip(answers).zip(solution_log_probs);
     Ok(StudentEvaluation {
         records: records
@@ -175,6 +159,34 @@ pub fn evaluate_student(
             )
             .collect(),
     })
+}
+
+/// The mean log-prob of each sequence's solution in nats at temperature 1; `None` where no token lies wholly inside
+/// the solution or the sequence is longer than `context`.
+pub(crate) fn solution_log_probs(
+    student: &mut dyn PolicyEngine,
+    context: usize,
+    sequences: &[&SpannedSequence],
+) -> Result<Vec<Option<f64>>> {
+    let mut requests = Vec::new();
+    let mut owners = Vec::new();
+    for (index, sequence) in sequences.iter().enumerate() {
+        let spans: Vec<_> = sequence.solution.into_iter().collect();
+        if !spans.is_empty() && sequence.len() <= context {
+            requests.push(ScoreRequest::new(sequence, spans, 1.0));
+            owners.push(index);
+        }
+    }
+    let mut found = vec![None; sequences.len()];
+    for (owner, spans) in owners.into_iter().zip(student.score(&requests)?) {
+        let values: Vec<f64> = spans
+            .iter()
+            .flat_map(|s| s.values())
+            .map(|&v| f64::from(v))
+            .collect();
+        found[owner] = Some(values.iter().sum::<f64>() / values.len() as f64);
+    }
+    Ok(found)
 }
 
 fn think(

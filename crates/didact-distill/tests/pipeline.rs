@@ -9,7 +9,7 @@ use didact_core::Problem;
 use didact_data::{PromptFormat, Tokenizer};
 use didact_distill::pipeline::{Models, STUDENTS, Task, run};
 use didact_distill::student::StudentEvaluationConfig;
-use didact_distill::{CollectConfig, PipelineConfig, PipelineResults};
+use didact_distill::{CollectConfig, PipelineConfig, PipelineResults, SelectionConfig};
 use didact_models::{Decoder, DecoderConfig};
 use didact_reward::rlt;
 use didact_rl::{FineTuneConfig, MetricsRecord, RunDirectory, TeacherConfig, TeacherTask};
@@ -66,7 +66,10 @@ fn run_once(out: &Path, seed: u64) -> PipelineResults {
             ..TeacherConfig::published()
         },
         collect: CollectConfig {
-            keep_unclosed: true,
+            selection: SelectionConfig {
+                keep_unclosed: true,
+                ..SelectionConfig::default()
+            },
             seed,
             ..CollectConfig::default()
         },
@@ -160,6 +163,8 @@ fn everything_is_in_the_run_directory() {
         "results.json",
         "rollouts/teacher/step_000001.jsonl",
         "rollouts/teacher/evaluation_000000.jsonl",
+        "collected_before.jsonl",
+        "collected_after.jsonl.identity.json",
         "explanations_before.jsonl",
         "explanations_after.jsonl",
         "student_of_trained_teacher.jsonl",

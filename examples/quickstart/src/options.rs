@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Parser;
 use didact::distill::student::StudentEvaluationConfig;
-use didact::distill::{CollectConfig, PipelineConfig};
+use didact::distill::{CollectConfig, PipelineConfig, SelectionConfig};
 use didact::rl::{AdamWConfig, Decay, FineTuneConfig, OptimizerConfig, Schedule, TeacherConfig};
 
 use crate::schooling::Lesson;
@@ -125,7 +125,10 @@ impl Options {
             collect: CollectConfig {
                 problems: Some(self.of(500, 8)),
                 // Untrained models close little.
-                keep_unclosed: self.smoke,
+                selection: SelectionConfig {
+                    keep_unclosed: self.smoke,
+                    ..SelectionConfig::default()
+                },
                 seed: self.seed,
                 ..CollectConfig::default()
             },

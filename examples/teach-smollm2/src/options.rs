@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Parser;
 use didact::distill::student::StudentEvaluationConfig;
-use didact::distill::{CollectConfig, PipelineConfig};
+use didact::distill::{CollectConfig, PipelineConfig, SelectionConfig};
 use didact::rl::{FineTuneConfig, TeacherConfig};
 
 use crate::compare::Trained;
@@ -125,7 +125,10 @@ impl Options {
             },
             collect: CollectConfig {
                 problems: Some(if small { 2 } else { self.explained_problems }),
-                keep_unclosed: small,
+                selection: SelectionConfig {
+                    keep_unclosed: small,
+                    ..SelectionConfig::default()
+                },
                 seed: self.seed,
                 ..CollectConfig::default()
             },
