@@ -44,6 +44,7 @@ pub mod run_directory;
 pub mod schedule;
 pub mod step;
 pub mod teacher_trainer;
+pub mod tensorboard;
 #[cfg(test)]
 mod tests;
 pub mod warnings;
@@ -76,4 +77,5 @@ pub use run_directory::RunDirectory;
 pub use schedule::{Decay, Schedule};
 pub use step::{StepOptions, StepReport, Trainer, TrainingSequence};
 pub use teacher_trainer::{StudentModel, TeacherModels, TeacherReport, TeacherTrainer};
-pub use warnings::{Warning, WarningKind};
+pub use tensorboard::TensorBoard;
+pub use warnings::{Warning, WarningKind, Watch, WatchConfig};
