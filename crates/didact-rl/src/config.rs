@@ -14,6 +14,7 @@ use crate::curriculum::CurriculumConfig;
 use crate::loss::{PolicyGradientConfig, PolicyGradientLoss};
 use crate::optimizer::OptimizerConfig;
 use crate::schedule::{Decay, Schedule};
+use crate::warnings::WatchConfig;
 use crate::{Error, Result};
 
 /// How a teacher is trained by reinforcement learning.
@@ -85,6 +86,8 @@ pub struct TeacherConfig {
     pub recompute_layers: bool,
     /// When held-out problems are looked at; without it, before the first step and after the last.
     pub evaluation: Option<EvaluationConfig>,
+    /// When the run warns that something looks wrong.
+    pub warnings: WatchConfig,
     /// How much the engines compute at once; memory and speed only.
     pub engine: EngineConfig,
 }
@@ -169,6 +172,7 @@ impl TeacherConfig {
             micro_batch_tokens: 16384,
             recompute_layers: false,
             evaluation: None,
+            warnings: WatchConfig::default(),
             engine: EngineConfig::default(),
         }
     }
@@ -266,6 +270,7 @@ impl TeacherConfig {
         }
         let evaluation = self.evaluation.unwrap_or_default();
         at_least_one("evaluation.samples", evaluation.samples as u64)?;
+        self.warnings.validate()?;
         let room = context.saturating_sub(self.max_completion_tokens);
         check("max_completion_tokens", room > 0, || {
             format!(
@@ -326,6 +331,7 @@ impl TeacherConfig {
             micro_batch_tokens: self.micro_batch_tokens,
             recompute_layers: self.recompute_layers,
             evaluation,
+            warnings: self.warnings,
             engine: self.engine.clone(),
         })
     }
@@ -374,6 +380,8 @@ pub struct ResolvedTeacherConfig {
     pub recompute_layers: bool,
     /// When and how held-out problems are looked at.
     pub evaluation: EvaluationConfig,
+    /// When the run warns.
+    pub warnings: WatchConfig,
     /// How much the engines compute at once.
     pub engine: EngineConfig,
 }

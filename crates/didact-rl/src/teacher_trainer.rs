@@ -20,6 +20,7 @@ use crate::rollout::{
     Group, PreparedProblem, RolloutModels, RolloutOrigin, SampleOptions, TeacherTask,
 };
 use crate::step::{StepOptions, Trainer, TrainingSequence};
+use crate::warnings::Watch;
 use crate::{Error, Result};
 
 mod collect;
@@ -61,6 +62,7 @@ pub struct TeacherTrainer {
     curriculum: Box<dyn Curriculum>,
     trainer: Trainer,
     engines: Engines,
+    watch: Watch,
 }
 
 /// The models that sample and score.
@@ -147,6 +149,7 @@ impl TeacherTrainer {
         );
         let curriculum = config.curriculum.build(config.seed, problems)?;
         Ok(Self {
+            watch: Watch::new(config.warnings),
             config,
             task,
             problems: prepared,
@@ -278,13 +281,17 @@ impl TeacherTrainer {
         let step = self.updates();
         let records = self.records(&collected, &advantages);
         observer.on_rollouts(self.origin(MetricsKind::Train), &records)?;
-        observer.on_metrics(&MetricsRecord {
+        let record = MetricsRecord {
             stage: self.config.stage.clone(),
             kind: MetricsKind::Train,
             step,
-            metrics: metrics.clone(),
-        })?;
-        Ok(metrics)
+            metrics,
+        };
+        observer.on_metrics(&record)?;
+        for warning in self.watch.look(&record) {
+            observer.on_warning(&warning)?;
+        }
+        Ok(record.metrics)
     }
 
     /// Looks at the held-out problems; nothing where there are none.
