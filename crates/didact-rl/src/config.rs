@@ -16,6 +16,7 @@ use crate::loss::{PolicyGradientConfig, PolicyGradientLoss};
 use crate::non_finite::NonFiniteConfig;
 use crate::optimizer::OptimizerConfig;
 use crate::schedule::{Decay, Schedule};
+use crate::warnings::WatchConfig;
 use crate::{Error, Result};
 
 /// How a teacher is trained by reinforcement learning.
@@ -87,6 +88,8 @@ pub struct TeacherConfig {
     pub recompute_layers: bool,
     /// When held-out problems are looked at; without it, before the first step and after the last.
     pub evaluation: Option<EvaluationConfig>,
+    /// When the run warns that something looks wrong.
+    pub warnings: WatchConfig,
     /// How much the engines compute at once; memory and speed only.
     pub engine: EngineConfig,
     /// When checkpoints are written, where the trainer has somewhere to write them.
@@ -175,6 +178,7 @@ impl TeacherConfig {
             micro_batch_tokens: 16384,
             recompute_layers: false,
             evaluation: None,
+            warnings: WatchConfig::default(),
             engine: EngineConfig::default(),
             checkpoint: CheckpointConfig::default(),
             non_finite: NonFiniteConfig::default(),
@@ -276,6 +280,7 @@ impl TeacherConfig {
         }
         let evaluation = self.evaluation.unwrap_or_default();
         at_least_one("evaluation.samples", evaluation.samples as u64)?;
+        self.warnings.validate()?;
         let room = context.saturating_sub(self.max_completion_tokens);
         check("max_completion_tokens", room > 0, || {
             format!(
@@ -336,6 +341,7 @@ impl TeacherConfig {
             micro_batch_tokens: self.micro_batch_tokens,
             recompute_layers: self.recompute_layers,
             evaluation,
+            warnings: self.warnings,
             engine: self.engine.clone(),
             checkpoint: self.checkpoint.clone(),
             non_finite: self.non_finite,
@@ -386,6 +392,8 @@ pub struct ResolvedTeacherConfig {
     pub recompute_layers: bool,
     /// When and how held-out problems are looked at.
     pub evaluation: EvaluationConfig,
+    /// When the run warns.
+    pub warnings: WatchConfig,
     /// How much the engines compute at once.
     pub engine: EngineConfig,
     /// When checkpoints are written.

@@ -49,6 +49,7 @@ pub mod schedule;
 pub mod step;
 pub mod stop;
 pub mod teacher_trainer;
+pub mod tensorboard;
 #[cfg(test)]
 mod tests;
 pub mod warnings;
@@ -86,4 +87,5 @@ pub use schedule::{Decay, Schedule};
 pub use step::{StepOptions, StepReport, Trainer, TrainingSequence};
 pub use stop::StopFlag;
 pub use teacher_trainer::{StudentModel, TeacherModels, TeacherReport, TeacherTrainer};
-pub use warnings::{Warning, WarningKind};
+pub use tensorboard::TensorBoard;
+pub use warnings::{Warning, WarningKind, Watch, WatchConfig};

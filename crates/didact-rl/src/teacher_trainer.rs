@@ -24,6 +24,7 @@ use crate::rollout::{
 };
 use crate::step::{StepOptions, Trainer};
 use crate::stop::StopFlag;
+use crate::warnings::Watch;
 use crate::{Error, Result};
 
 mod collect;
@@ -72,6 +73,7 @@ pub struct TeacherTrainer {
     state: RunState,
     saving: Option<Saving>,
     stop: StopFlag,
+    watch: Watch,
 }
 
 /// The models that sample and score.
@@ -158,6 +160,7 @@ impl TeacherTrainer {
         );
         let curriculum = config.curriculum.build(config.seed, problems)?;
         Ok(Self {
+            watch: Watch::new(config.warnings),
             config,
             task,
             problems: prepared,
@@ -321,13 +324,17 @@ impl TeacherTrainer {
         if let Some(records) = records {
             observer.on_rollouts(origin, &records)?;
         }
-        observer.on_metrics(&MetricsRecord {
+        let record = MetricsRecord {
             stage: stage.to_owned(),
             kind: MetricsKind::Train,
             step,
-            metrics: metrics.clone(),
-        })?;
-        Ok(metrics)
+            metrics,
+        };
+        observer.on_metrics(&record)?;
+        for warning in self.watch.look(&record) {
+            observer.on_warning(&warning)?;
+        }
+        Ok(record.metrics)
     }
 
     /// Everything of a step but its records, which it returns.

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
-use didact::rl::{MetricsKind, MetricsRecord, Observer, Phase, Progress, Result};
+use didact::rl::{MetricsKind, MetricsRecord, Observer, Phase, Progress, Result, Warning};
 use indicatif::{ProgressBar, ProgressStyle};
 
 /// The figures of a line, in their order: the name in `metrics.jsonl` and the word shown for it.
@@ -121,6 +121,14 @@ impl Observer for Console {
                 Phase::Evaluate => "evaluating",
             });
         }
+        Ok(())
+    }
+
+    fn on_warning(&mut self, warning: &Warning) -> Result<()> {
+        self.line(&format!(
+            "{:12} step {:3}  warning: {}\n             {}",
+            warning.stage, warning.step, warning.text, warning.advice
+        ));
         Ok(())
     }
 

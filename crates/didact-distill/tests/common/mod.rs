@@ -20,12 +20,12 @@ const CONFIG: &str = r#"{
     "tie_word_embeddings": true, "bos_token_id": 1, "eos_token_id": 2
 }"#;
 
-pub fn decoder(seed: u64, device: &Device) -> Decoder {
+pub(crate) fn decoder(seed: u64, device: &Device) -> Decoder {
     let config = DecoderConfig::from_json("test", CONFIG).expect("a small configuration");
     Decoder::init(&config, seed, device)
 }
 
-pub fn task() -> TeacherTask {
+pub(crate) fn task() -> TeacherTask {
     let folder =
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../didact-data/tests/tokenizers/small");
     let tokenizer = Tokenizer::from_folder(folder).expect("the test tokenizer");
@@ -36,12 +36,12 @@ pub fn task() -> TeacherTask {
     }
 }
 
-pub fn engine(task: &TeacherTask, decoder: &Decoder) -> LocalEngine {
+pub(crate) fn engine(task: &TeacherTask, decoder: &Decoder) -> LocalEngine {
     let token_bytes: Arc<dyn TokenBytes> = task.tokenizer.clone();
     LocalEngine::new(decoder.clone(), Default::default()).with_token_bytes(token_bytes)
 }
 
-pub fn problem(id: usize) -> Problem {
+pub(crate) fn problem(id: usize) -> Problem {
     Problem {
         id: format!("p{id}"),
         question: format!("What is {id} + {id}?"),
@@ -52,6 +52,6 @@ pub fn problem(id: usize) -> Problem {
     }
 }
 
-pub fn problems(count: usize) -> Vec<Problem> {
+pub(crate) fn problems(count: usize) -> Vec<Problem> {
     (1..=count).map(problem).collect()
 }

@@ -8,7 +8,7 @@ use super::{Recorder, decoder, problems, task};
 use crate::config::ReferenceMixing;
 use crate::{
     EvaluationConfig, MetricsKind, Observer, Result, RolloutOrigin, RolloutRecord, RunDirectory,
-    TeacherConfig, TeacherModels, TeacherTask, TeacherTrainer,
+    TeacherConfig, TeacherModels, TeacherTask, TeacherTrainer, Warning, WarningKind, WatchConfig,
 };
 
 pub(super) fn config() -> TeacherConfig {
@@ -264,4 +264,49 @@ fn every_metric_that_a_run_writes_is_described() {
     ] {
         assert!(names.contains(name), "{name} is missing among {names:?}");
     }
+}
+
+#[test]
+fn a_run_of_flat_groups_warns_once() {
+    /// Rewards everything alike.
+    struct Same;
+    impl Reward for Same {
+        fn requests(&self) -> Vec<ScoreSpec> {
+            Vec::new()
+        }
+
+        fn evaluate(&self, group: &GroupScores<'_>) -> didact_core::Result<Vec<Outcome>> {
+            let same = Outcome::Scored {
+                reward: 1.0,
+                terms: Vec::new(),
+            };
+            Ok(vec![same; group.samples.len()])
+        }
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let mut run = RunDirectory::create(folder.path().join("run")).unwrap();
+    let task = TeacherTask {
+        reward: Arc::new(Same),
+        ..task()
+    };
+    let config = TeacherConfig {
+        warnings: WatchConfig {
+            flat_steps: 2,
+            truncated: 1.0,
+            ..WatchConfig::default()
+        },
+        ..config()
+    };
+    trainer(task, &config).run(&mut run).unwrap();
+    let text = std::fs::read_to_string(run.path().join("warnings.jsonl")).unwrap();
+    let warnings: Vec<Warning> = text
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert_eq!(
+        (warnings[0].kind, warnings[0].step),
+        (WarningKind::FlatGroups, 2)
+    );
+    assert!(warnings[0].advice.contains("dynamic_sampling"));
 }
