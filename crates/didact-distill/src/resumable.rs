@@ -317,11 +317,21 @@ mod tests {
             let whole = fs::read(&file.path).unwrap();
             let at = (at * whole.len() as f64) as usize;
             fs::write(&file.path, &whole[..at]).unwrap();
+            // A run that is killed before its first batch leaves whole batches alone.
+            let kept = whole[..at].iter().filter(|&&byte| byte == b'\n').count();
+            let batches = SHAPE.whole(kept);
+            let killed = |_| Err(Error::Stage { stage: "lines".into(), problem: "killed".into() });
+            let belongs = |_: usize, _: &String| true;
+            let ended = resume(Some(&file), json!(1), SHAPE, belongs, killed);
+            prop_assert_eq!(ended.is_err(), kept < 21);
+            let left = fs::read(&file.path).unwrap();
+            prop_assert_eq!(left.iter().filter(|&&byte| byte == b'\n').count(), batches);
+            prop_assert!(whole.starts_with(&left) && left.last().is_none_or(|&byte| byte == b'\n'));
+
             let mut begun = Vec::new();
             prop_assert_eq!(lines(&file, json!(1), &mut begun).unwrap(), all);
             prop_assert!(fs::read(&file.path).unwrap() == whole);
             // Whole batches are not computed again.
-            let kept = whole[..at].iter().filter(|&&byte| byte == b'\n').count();
             let first = kept / 6 * 2;
             prop_assert_eq!(begun.first().copied(), (kept < 21).then_some(first));
         }
