@@ -39,9 +39,10 @@
 //!
 //! - TRL's `SFTTrainer` takes it as a standard prompt-completion data set and learns the completion alone. It adds
 //!   the end-of-sequence token only to completions that do not end with it.
-//! - Axolotl takes it with a type of its own, of `field_instruction: prompt`, `field_output: completion` and
-//!   `format: "{instruction}"`, and leaves the prompt out of the loss where `train_on_inputs: false`. It adds an
-//!   end-of-sequence token to every output.
+//! - Axolotl takes it with a `type` of its own that has `field_instruction: prompt`, `field_output: completion` and
+//!   `format` and `no_input_format` of `"{instruction}"`; `train_on_inputs: false` leaves the prompt out of the loss.
+//!   See one example's ids first (`axolotl preprocess --debug`): its tokenizer, not the file, decides about
+//!   beginning- and end-of-sequence tokens.
 //! - A tokenizer that writes a beginning-of-sequence token by itself writes a second one where the template has
 //!   written it already: give `add_bos_token=False` to it, or use chat messages.
 

@@ -31,7 +31,7 @@ mod judge;
 mod pass_at_k;
 
 pub use answers::Answers;
-pub use judge::{Exactly, Judge, Judgement};
+pub use judge::{Exactly, Judge, Judgement, Mathematics};
 pub use pass_at_k::pass_at_k;
 
 /// The part of a student's text that is judged.
@@ -194,7 +194,7 @@ const STREAM: u64 = u64::MAX - 2;
 /// sample alone, so students can be compared problem by problem, in whatever order the problems come.
 ///
 /// # Errors
-/// A setting that means nothing; what the engine, the prompt format or the observer refuses; a file that belongs
+/// A setting that means nothing; a problem that the judge refuses, by id; what the engine, the prompt format or the observer refuses; a file that belongs
 /// to other settings, problems or models.
 pub fn answers(
     examination: &mut Examination<'_>,
@@ -205,6 +205,13 @@ pub fn answers(
 ) -> Result<Answers> {
     config.validate()?;
     let problems = &problems[..config.problems.unwrap_or(usize::MAX).min(problems.len())];
+    for PreparedProblem { problem, .. } in problems {
+        let judge = examination.judge;
+        judge.accepts(problem).map_err(|why| Error::Stage {
+            stage: examination.stage.to_owned(),
+            problem: format!("problem {}: {why}", problem.id),
+        })?;
+    }
     let per_problem = config.per_problem();
     let shape = Shape {
         units: problems.len(),
