@@ -39,6 +39,8 @@
 //!
 //! - TRL's `SFTTrainer` takes it as a standard prompt-completion data set and learns the completion alone. It adds
 //!   the end-of-sequence token only to completions that do not end with it.
+//!   With TRL 1.16.0 and transformers 5.23.0 both layouts gave the ids of Didact's own examples, and the same first
+//!   learnt token in this one.
 //! - Axolotl takes it with a `type` of its own that has `field_instruction: prompt`, `field_output: completion` and
 //!   `format` and `no_input_format` of `"{instruction}"`; `train_on_inputs: false` leaves the prompt out of the loss.
 //!   See one example's ids first (`axolotl preprocess --debug`): its tokenizer, not the file, decides about
