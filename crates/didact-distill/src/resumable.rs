@@ -103,7 +103,8 @@ impl OpenLines {
     fn open(target: &ResumableFile, settings: Value) -> Result<Self> {
         let path = target.path.clone();
         let identity_path = identity_path(&path);
-        let identity = serde_json::json!({ "given": target.identity, "stage": settings });
+        let parts = [("given", target.identity.clone()), ("stage", settings)];
+        let identity = Value::from_iter(parts);
         if let Some(parent) = path.parent() {
             fs::create_dir_all(parent).map_err(Error::file(parent, "creating"))?;
         }
