@@ -125,7 +125,7 @@ impl EventFile {
     }
 
     fn write(&mut self, event: &Event) -> Result<()> {
-        let frame = frame::frame(&event.encode());
+        let frame = frame::frame(event.encode());
         // One write a frame, so that a run that is killed leaves whole frames.
         let written = self.file.write_all(&frame);
         written.map_err(|e| Error::io(&self.path, e))

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::checkpoint::files::{FileWriter, Files, SystemFiles};
 use crate::tests::{decoder, problems, task};
-use crate::warnings::Warning;
+use crate::warnings::{Warning, WarningKind};
 use crate::{
     CheckpointConfig, CheckpointStore, Error, Observer, OnFailure, Result, RunDirectory, StopFlag,
     TeacherConfig, TeacherModels, TeacherTrainer,
@@ -108,7 +108,10 @@ struct Warnings(Vec<Warning>);
 
 impl Observer for Warnings {
     fn on_warning(&mut self, warning: &Warning) -> Result<()> {
-        self.0.push(warning.clone());
+        // What the metrics give rise to is not of interest here.
+        if warning.kind == WarningKind::Run {
+            self.0.push(warning.clone());
+        }
         Ok(())
     }
 }

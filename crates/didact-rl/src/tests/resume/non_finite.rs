@@ -7,7 +7,7 @@ use didact_core::{GroupScores, Outcome, Reward, ScoreSpec};
 use super::{Kind, teacher, teacher_config};
 use crate::tests::teacher::{Samples, trainer};
 use crate::tests::{Recorder, hash, task};
-use crate::warnings::Warning;
+use crate::warnings::{Warning, WarningKind};
 use crate::{
     Error, MetricsKind, NonFiniteConfig, Observer, Result, TeacherConfig, TeacherTask,
     TeacherTrainer,
@@ -52,7 +52,10 @@ struct Warnings(Vec<String>);
 
 impl Observer for Warnings {
     fn on_warning(&mut self, warning: &Warning) -> Result<()> {
-        self.0.push(warning.text.clone());
+        // What the metrics give rise to is not of interest here.
+        if warning.kind == WarningKind::Run {
+            self.0.push(warning.text.clone());
+        }
         Ok(())
     }
 }
