@@ -173,7 +173,7 @@ impl Chosen {
             let shares = counts.map(|count| 100.0 * count as f64 / all.max(1) as f64);
             let right = 100.0 * right;
             if all == 0 {
-                text += &format!("      before {:48.0} %\n", right);
+                text += &format!("      before {right:48.0} %\n");
             } else {
                 let [solved, open, wrong] = shares;
                 text += &format!(
