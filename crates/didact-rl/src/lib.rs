@@ -42,6 +42,7 @@ pub mod non_finite;
 pub mod observer;
 pub mod optimizer;
 pub mod reference_policy;
+pub mod report;
 pub mod rescore;
 pub mod rollout;
 pub mod run_directory;

@@ -3,7 +3,8 @@
 //! Owns the format: TFRecord frames around hand-encoded `Event` messages, and which metrics become which tags.
 //! Knows no training: [`TensorBoard`] is an [`Observer`].
 //!
-//! Each stage is a run of its own in TensorBoard's words, a folder, and a metric's tag is its name. Numbers are
+//! Each stage is a run of its own in TensorBoard's words, a folder, and a metric's tag is its name; figures of whole
+//! stages are in the run `summary`. Numbers are
 //! `simple_value`s, which every version reads; configurations and warnings are texts. Formats: TensorFlow's
 //! `core/util/event.proto`, `core/framework/summary.proto` and `core/lib/io/record_writer.h`.
 
@@ -14,12 +15,15 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::warnings::Warning;
-use crate::{Error, MetricsRecord, Observer, Result};
+use crate::{Error, MetricsKind, MetricsRecord, Observer, Result};
 
 mod event;
 mod frame;
 
 use self::event::{Event, Value};
+
+/// The folder for the figures of whole stages, which are points rather than curves.
+const SUMMARY: &str = "summary";
 
 /// Writes what a run reports to `STAGE/events.out.tfevents.…` in a folder.
 ///
@@ -53,7 +57,9 @@ impl TensorBoard {
         let wall_time = now();
         if !self.stages.contains_key(stage) {
             let mut file = EventFile::create(&self.folder.join(stage), wall_time)?;
-            file.write(&Event::start(wall_time, step))?;
+            if stage != SUMMARY {
+                file.write(&Event::start(wall_time, step))?;
+            }
             if let Some(text) = self.configurations.remove(stage) {
                 let value = Value::text("configuration", text);
                 file.write(&Event::summary(wall_time, step, vec![value]))?;
@@ -81,6 +87,12 @@ impl Observer for TensorBoard {
     fn on_metrics(&mut self, record: &MetricsRecord) -> Result<()> {
         record.metrics.validate()?;
         let scalars = record.metrics.iter();
+        if record.kind == MetricsKind::Summary {
+            let stage = &record.stage;
+            let scalars =
+                scalars.map(|(name, v)| Value::scalar(&format!("{stage}/{name}"), v as f32));
+            return self.write(SUMMARY, record.step, scalars.collect());
+        }
         let scalars = scalars.map(|(name, value)| Value::scalar(name, value as f32));
         self.write(&record.stage, record.step, scalars.collect())
     }
@@ -142,7 +154,7 @@ fn now() -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Metrics, MetricsKind, WarningKind};
+    use crate::{Metrics, WarningKind};
 
     /// The payloads of a file's frames, each checked by its sums.
     fn payloads(path: &Path) -> Vec<Vec<u8>> {

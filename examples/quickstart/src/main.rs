@@ -22,7 +22,7 @@ use didact::core::Problem;
 use didact::distill::CollectedExplanation;
 use didact::distill::pipeline::{Models, Task, run};
 use didact::reward::rlt;
-use didact::rl::{RunDirectory, TeacherTask};
+use didact::rl::{RunDirectory, TeacherTask, TensorBoard};
 use example_console::Console;
 
 use crate::options::{HABITS, OPERATIONS, Options};
@@ -49,6 +49,7 @@ fn main() -> ExitCode {
 fn start(options: &Options) -> Result<()> {
     let mut console = Console::new().every(Duration::from_secs(4));
     let mut directory = RunDirectory::create(options.out())?;
+    let mut board = TensorBoard::new(directory.path().join("tensorboard"));
     let base = directory.path().join("base");
     let tokenizer = language::tokenizer(&base)?;
     let format = language::format()?;
@@ -60,7 +61,7 @@ fn start(options: &Options) -> Result<()> {
         seed: options.seed,
     };
     let (decoder, missed) = {
-        let mut watchers = (&mut directory, &mut console);
+        let mut watchers = (&mut directory, (&mut console, &mut board));
         school.attend(
             &options.lessons(),
             &Device::flex().autodiff(),
@@ -98,7 +99,7 @@ fn start(options: &Options) -> Result<()> {
         models,
         &options.pipeline(),
         &mut directory,
-        &mut console,
+        &mut (&mut console, &mut board),
         Some(&right),
     )?;
 

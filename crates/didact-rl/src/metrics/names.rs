@@ -188,7 +188,7 @@ pub const METRICS: &[MetricDescription] = &[
     describes(
         "reward_without_penalty",
         "",
-        "`eval/` only: reward less the penalty for a missing end tag",
+        "reward less the penalty for a missing end tag; of held-out problems only",
     ),
     describes("eval/*", "", "the rest of the name, of held-out problems"),
     describes("time/generate", "s", "sampling"),
