@@ -143,7 +143,7 @@ fn is_shown(name: &str) -> bool {
     let Some(name) = name.strip_prefix("eval/") else {
         return false;
     };
-    !name.starts_with("raw/") && !(name.starts_with("reward/") && name.matches('/').count() > 1)
+    !(name.starts_with("raw/") || name.starts_with("reward/") && name.matches('/').count() > 1)
 }
 
 /// What a metric means, with names in it set as code.

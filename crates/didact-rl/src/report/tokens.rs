@@ -120,7 +120,7 @@ pub(super) fn solution(record: &RolloutRecord) -> String {
             number(value.exp())
         ),
     });
-    coloured(tokens.collect(), Scale::LogProb)
+    coloured(&tokens.collect::<Vec<_>>(), Scale::LogProb)
 }
 
 /// The completion, its explanation coloured by what only the teacher expects.
@@ -163,10 +163,10 @@ pub(super) fn explanation(record: &RolloutRecord) -> String {
             detail,
         }
     });
-    coloured(tokens.collect(), Scale::Difference)
+    coloured(&tokens.collect::<Vec<_>>(), Scale::Difference)
 }
 
-fn coloured(tokens: Vec<Token<'_>>, scale: Scale) -> String {
+fn coloured(tokens: &[Token<'_>], scale: Scale) -> String {
     let mut out = String::from("<span class=\"text\">");
     let left_out = tokens.len().saturating_sub(SHOWN_FIRST + SHOWN_LAST);
     for (place, token) in tokens.iter().enumerate() {
