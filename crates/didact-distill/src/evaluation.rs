@@ -11,7 +11,7 @@
 //! | [`solution_log_prob`](Answers::solution_log_prob) | known solution after the student's own thoughts | by problem, Student's t |
 //!
 //! Answers to one problem are not independent, so intervals are clustered by problem: see
-//! [`Interval::of_cluster_means`].
+//! [`Interval::of_cluster_means`](crate::Interval::of_cluster_means).
 
 use didact_core::{
     Completion, GenerateRequest, Sampling, SpannedSequence, StopReason, StreamKey, TokenBytes,

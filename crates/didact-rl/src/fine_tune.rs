@@ -114,7 +114,7 @@ impl FineTuneConfig {
     /// tokens.
     ///
     /// # Errors
-    /// [`Error::Configuration`] names the key.
+    /// [`Error::Configuration`](crate::Error::Configuration) names the key.
     pub fn resolve(&self, examples: usize, context: usize) -> Result<ResolvedFineTuneConfig> {
         at_least_one("epochs", self.epochs)?;
         at_least_one("batch_size", self.batch_size as u64)?;

@@ -96,7 +96,7 @@ impl MuonConfig {
     /// Checks the ranges; `key` is the path of this table in the configuration.
     ///
     /// # Errors
-    /// [`Error::Configuration`] names the key.
+    /// [`Error::Configuration`](crate::Error::Configuration) names the key.
     pub fn validate(&self, key: &str) -> Result<()> {
         let of = |name: &str| format!("{key}.{name}");
         check(&of("momentum"), (0.0..1.0).contains(&self.momentum), || {
