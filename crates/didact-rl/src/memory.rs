@@ -63,6 +63,17 @@ pub struct PlannedModel<'a> {
     pub adapter: Option<&'a LoraConfig>,
 }
 
+impl PlannedModel<'_> {
+    /// Bytes of its weights and of its adapter.
+    ///
+    /// # Errors
+    /// An adapter that means nothing for the model; sizes beyond 64 bits.
+    pub fn bytes(&self) -> Result<u64> {
+        let sizes = Sizes::new(self)?;
+        Ok(sizes.weight_bytes + 4 * sizes.adapter)
+    }
+}
+
 impl<'a> From<&'a DecoderConfig> for PlannedModel<'a> {
     fn from(config: &'a DecoderConfig) -> Self {
         Self {
@@ -155,14 +166,12 @@ impl MemoryEstimate {
         if own_reference {
             estimate.add("reference", MemoryPhase::Throughout, sizes.weight_bytes);
         }
-        let student_sizes = match student {
-            PlannedStudent::Separate(model) => Some(Sizes::new(model)?),
-            PlannedStudent::Initial | PlannedStudent::Current => None,
-        };
-        let student_bytes = match (student, &student_sizes) {
-            (_, Some(sizes)) => sizes.weight_bytes + 4 * sizes.adapter,
-            (PlannedStudent::Initial, None) if own_reference && mixed => sizes.weight_bytes,
-            _ => 0,
+        let (student_bytes, student_reads) = match student {
+            PlannedStudent::Separate(model) => {
+                (model.bytes()?, Sizes::new(model)?.scoring_numbers())
+            }
+            PlannedStudent::Initial if own_reference && mixed => (sizes.weight_bytes, 0),
+            PlannedStudent::Initial | PlannedStudent::Current => (0, 0),
         };
         estimate.add("student", MemoryPhase::Throughout, student_bytes);
         // Ids, log-probs of sampling, policy, reference and student, and advantages, with as much for the texts.
@@ -174,12 +183,11 @@ impl MemoryEstimate {
             [groups, samples],
             [prompt, completion],
         );
-        let largest = student_sizes.as_ref().map_or(0, Sizes::scoring_numbers);
         let longest = prompt + completion;
         let read = (config.engine.max_batch_tokens.get() as u64)
             .max(longest)
             .min(tokens);
-        let numbers = sizes.scoring_numbers().max(largest);
+        let numbers = sizes.scoring_numbers().max(student_reads);
         estimate.add(
             "a pass that scores",
             MemoryPhase::Scoring,
@@ -418,7 +426,7 @@ impl Sizes {
         let queries = (config.num_attention_heads * config.head_dim) as u64;
         let keys = (config.num_key_value_heads * config.head_dim) as u64;
         let projections = layers * hidden * (2 * queries + 2 * keys + 3 * intermediate);
-        // Quarters of a quarter byte keep the sizes whole: 1.125 = 18/16, 0.625 = 10/16.
+        // 1.125 and 0.625 bytes as whole numbers.
         let rest = 4 * (parameters - projections);
         let weight_bytes = match model.weights {
             WeightStorage::F32 => 4 * parameters,

@@ -19,15 +19,15 @@ use std::time::Duration;
 use clap::Parser;
 use didact::Device;
 use didact::core::Problem;
-use didact::distill::CollectedExplanation;
 use didact::distill::pipeline::{Models, Task, run};
+use didact::distill::{CollectedExplanation, plan};
 use didact::reward::rlt;
 use didact::rl::{RunDirectory, TeacherTask};
 use example_console::Console;
 
 use crate::options::{HABITS, OPERATIONS, Options};
 use crate::report::{BeforeAfter, Grades};
-use crate::schooling::School;
+use crate::schooling::{School, decoder_config};
 use crate::world::problems;
 
 // Training makes and drops large temporaries at every step; this allocator keeps their pages.
@@ -47,16 +47,21 @@ fn main() -> ExitCode {
 }
 
 fn start(options: &Options) -> Result<()> {
+    if options.dry_run {
+        return dry_run(options);
+    }
     let mut console = Console::new().every(Duration::from_secs(4));
     let mut directory = RunDirectory::create(options.out())?;
     let base = directory.path().join("base");
-    let tokenizer = language::tokenizer(&base)?;
-    let format = language::format()?;
+    let task = task(options, &base)?;
+    let TeacherTask {
+        tokenizer, format, ..
+    } = &task.teacher;
 
     console.heading("schooling: random weights learn worked arithmetic");
     let school = School {
-        tokenizer: &tokenizer,
-        format: &format,
+        tokenizer,
+        format,
         seed: options.seed,
     };
     let (decoder, missed) = {
@@ -75,19 +80,6 @@ fn start(options: &Options) -> Result<()> {
     }
 
     console.heading("warm-up, teacher RL, explanations, students");
-    let (train, held_out) = options.problems();
-    let drawn = |stream, count, held_out| {
-        problems(options.seed, stream, count, held_out, OPERATIONS, HABITS)
-    };
-    let task = Task {
-        teacher: TeacherTask {
-            tokenizer: Arc::new(tokenizer),
-            format,
-            reward: Arc::new(rlt().resolve()?),
-        },
-        train: drawn(2, train, false),
-        held_out: drawn(3, held_out, true),
-    };
     let models = Models {
         teacher: decoder.clone(),
         student: decoder,
@@ -116,6 +108,40 @@ fn start(options: &Options) -> Result<()> {
     directory.write_json("grades.json", &grades)?;
     console.line(&report::table(&results, &explanations, &grades));
     console.line(&format!("everything is in {}", directory.path().display()));
+    Ok(())
+}
+
+/// What the loop works on; the tokenizer's files are written to `folder`.
+fn task(options: &Options, folder: &Path) -> Result<Task> {
+    let (tokenizer, format) = (language::tokenizer(folder)?, language::format()?);
+    let (train, held_out) = options.problems();
+    let drawn = |stream, count, held_out| {
+        problems(options.seed, stream, count, held_out, OPERATIONS, HABITS)
+    };
+    Ok(Task {
+        teacher: TeacherTask {
+            tokenizer: Arc::new(tokenizer),
+            format,
+            reward: Arc::new(rlt().resolve()?),
+        },
+        train: drawn(2, train, false),
+        held_out: drawn(3, held_out, true),
+    })
+}
+
+/// Prints what each stage would do and hold.
+fn dry_run(options: &Options) -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let task = task(options, folder.path())?;
+    let sizes = decoder_config(&task.teacher.tokenizer)?;
+    for stage in plan(
+        &task,
+        &(&sizes).into(),
+        &(&sizes).into(),
+        &options.pipeline(),
+    )? {
+        println!("{stage}");
+    }
     Ok(())
 }
 

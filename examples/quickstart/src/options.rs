@@ -20,6 +20,10 @@ pub(crate) struct Options {
     /// Seeds weights, problems and every draw.
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: u64,
+    /// Prints the resolved configuration of every stage after the schooling and the memory that it will take, and
+    /// trains nothing.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
     /// Sizes so small that the run proves only that every stage works.
     #[arg(long)]
     smoke: bool,

@@ -11,10 +11,12 @@ use std::process::Command;
 
 use clap::ValueEnum;
 use didact::core::Problem;
-use didact::models::{Bits, Decoder, LoraConfig};
+use didact::distill::{PlannedStage, Task};
+use didact::models::{Bits, Decoder, DecoderConfig, LoraConfig};
+use didact::rl::memory::{PlannedModel, PlannedStudent, WeightStorage};
 use didact::rl::{
-    MetricsKind, MetricsRecord, RunDirectory, StudentModel, TeacherModels, TeacherTask,
-    TeacherTrainer,
+    MetricsKind, MetricsRecord, RunDirectory, StudentModel, TeacherConfig, TeacherModels,
+    TeacherTask, TeacherTrainer,
 };
 use example_console::Console;
 
@@ -60,6 +62,16 @@ impl Trained {
         }
     }
 
+    fn config(self, options: &Options) -> TeacherConfig {
+        let mut config = options.pipeline().teacher;
+        // An adapter has no difference to mix; the same without it for all.
+        config.reference_mixing = None;
+        if self != Self::Full {
+            config.learning_rate *= ADAPTER_RATE;
+        }
+        config
+    }
+
     fn policy(self, model: Decoder) -> Result<Decoder> {
         let base = match self {
             Self::Full => return Ok(model),
@@ -95,8 +107,36 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             return Err(format!("{} failed ({status})", trained.label()).into());
         }
     }
-    println!("{}", table(&out)?);
+    if !options.dry_run {
+        println!("{}", table(&out)?);
+    }
     Ok(())
+}
+
+/// What [`teach`] would do.
+pub(crate) fn plan(
+    trained: Trained,
+    options: &Options,
+    sizes: &DecoderConfig,
+    task: &Task,
+) -> Result<PlannedStage> {
+    let lora = LoraConfig::new(RANK, ALPHA);
+    let policy = PlannedModel {
+        config: sizes,
+        weights: match trained {
+            Trained::Full | Trained::Lora => WeightStorage::F32,
+            Trained::Lora8 => WeightStorage::EightBit,
+            Trained::Lora4 => WeightStorage::FourBit,
+        },
+        adapter: (trained != Trained::Full).then_some(&lora),
+    };
+    Ok(PlannedStage::teacher(
+        &task.teacher,
+        &task.train,
+        &policy,
+        &PlannedStudent::Initial,
+        &trained.config(options),
+    )?)
 }
 
 /// Teacher RL of one kind, from the model as it is.
@@ -108,12 +148,7 @@ pub(crate) fn teach(
     problems: [&[Problem]; 2],
     console: &mut Console,
 ) -> Result<()> {
-    let mut config = options.pipeline().teacher;
-    // An adapter has no difference to mix; the same without it for all.
-    config.reference_mixing = None;
-    if trained != Trained::Full {
-        config.learning_rate *= ADAPTER_RATE;
-    }
+    let config = trained.config(options);
     let models = TeacherModels {
         policy: trained.policy(model)?,
         student: StudentModel::Initial,

@@ -15,11 +15,14 @@ use clap::Parser;
 use didact::Device;
 use didact::data::{PromptFormat, read_problems};
 use didact::distill::pipeline::{Models, Task, run};
+use didact::distill::plan;
+use didact::models::DecoderConfig;
 use didact::reward::RltConfig;
 use didact::rl::{RunDirectory, TeacherTask};
 use example_console::Console;
 
 use crate::options::Options;
+use crate::source::Source;
 
 // Training makes and drops large temporaries at every step; this allocator keeps their pages.
 #[global_allocator]
@@ -64,7 +67,8 @@ fn teach(options: &Options) -> Result<()> {
     held_out.truncate(options.held_out_problems());
 
     console.heading("model");
-    let (model, tokenizer) = source::load(options.model.as_deref(), &Device::flex().autodiff())?;
+    let source = Source::find(options.model.as_deref())?;
+    let tokenizer = source.tokenizer()?;
     let reward = RltConfig {
         missing_tag_penalty: MISSING_TAG_PENALTY,
         ..RltConfig::default()
@@ -74,6 +78,17 @@ fn teach(options: &Options) -> Result<()> {
         format: PromptFormat::think(),
         reward: Arc::new(reward.resolve()?),
     };
+    if options.dry_run {
+        let sizes = source.sizes()?;
+        let task = Task {
+            teacher,
+            train,
+            held_out,
+        };
+        return dry_run(options, &sizes, &task);
+    }
+    let model = source.weights(&Device::flex().autodiff())?;
+    drop(source);
     if let Some(trained) = options.teach_only {
         return compare::teach(
             trained,
@@ -105,5 +120,17 @@ fn teach(options: &Options) -> Result<()> {
     console.heading("results");
     console.line(&report::table(&results));
     console.line(&format!("everything is in {}", directory.path().display()));
+    Ok(())
+}
+
+/// Prints what each stage would do and hold.
+fn dry_run(options: &Options, sizes: &DecoderConfig, task: &Task) -> Result<()> {
+    let stages = match options.teach_only {
+        Some(trained) => vec![compare::plan(trained, options, sizes, task)?],
+        None => plan(task, &sizes.into(), &sizes.into(), &options.pipeline())?,
+    };
+    for stage in stages {
+        println!("{stage}");
+    }
     Ok(())
 }

@@ -66,6 +66,9 @@ pub(crate) struct Options {
     /// Trains the teacher alone, without a warm-up and without students.
     #[arg(long, value_enum, conflicts_with = "compare")]
     pub(crate) teach_only: Option<Trained>,
+    /// Prints the resolved configuration of every stage and the memory that it will take, and trains nothing.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
     /// Sizes so small that the run proves only that every stage works.
     #[arg(long)]
     smoke: bool,

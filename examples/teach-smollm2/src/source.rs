@@ -1,12 +1,12 @@
 //! Where model and problems come from.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use didact::Device;
 use didact::core::Problem;
 use didact::data::{PromptFormat, Tokenizer, read_problems_from};
 use didact::gguf::Gguf;
-use didact::models::Decoder;
+use didact::models::{Decoder, DecoderConfig};
 
 use crate::Result;
 
@@ -42,43 +42,60 @@ pub(crate) fn trace_by_first_step(problems: &mut [Problem]) {
     }
 }
 
-/// Loads a folder, a GGUF file or a hub id; SmolLM2 where none is given.
-pub(crate) fn load(model: Option<&str>, device: &Device) -> Result<(Decoder, Tokenizer)> {
-    let Some(model) = model else {
-        return load_gguf(&smollm2_weights::obtain(Path::new("models"))?, device);
-    };
-    let path = Path::new(model);
-    if path.is_dir() {
-        return load_folder(path, device);
-    }
-    if path.is_file() {
-        return load_gguf(path, device);
-    }
-    from_hub(model, device)
+/// A model that was found and not read yet.
+pub(crate) enum Source {
+    /// In Hugging Face's layout.
+    Folder(PathBuf),
+    /// With everything in one file.
+    Gguf(Gguf),
 }
 
-fn load_folder(path: &Path, device: &Device) -> Result<(Decoder, Tokenizer)> {
-    Ok((
-        Decoder::load_folder(path, device)?,
-        Tokenizer::from_folder(path)?,
-    ))
-}
+impl Source {
+    /// A folder, a GGUF file or a hub id; SmolLM2 where none is given.
+    pub(crate) fn find(model: Option<&str>) -> Result<Self> {
+        let Some(model) = model else {
+            let path = smollm2_weights::obtain(Path::new("models"))?;
+            return Ok(Self::Gguf(Gguf::open(path)?));
+        };
+        let path = Path::new(model);
+        if path.is_dir() {
+            return Ok(Self::Folder(path.to_owned()));
+        }
+        if path.is_file() {
+            return Ok(Self::Gguf(Gguf::open(path)?));
+        }
+        Ok(Self::Folder(from_hub(model)?))
+    }
 
-fn load_gguf(path: &Path, device: &Device) -> Result<(Decoder, Tokenizer)> {
-    let file = Gguf::open(path)?;
-    Ok((
-        Decoder::load_gguf(&file, device)?,
-        Tokenizer::from_gguf(&file)?,
-    ))
+    pub(crate) fn tokenizer(&self) -> Result<Tokenizer> {
+        Ok(match self {
+            Self::Folder(path) => Tokenizer::from_folder(path)?,
+            Self::Gguf(file) => Tokenizer::from_gguf(file)?,
+        })
+    }
+
+    pub(crate) fn sizes(&self) -> Result<DecoderConfig> {
+        Ok(match self {
+            Self::Folder(path) => DecoderConfig::from_file(path.join("config.json"))?,
+            Self::Gguf(file) => DecoderConfig::from_gguf(file)?,
+        })
+    }
+
+    pub(crate) fn weights(&self, device: &Device) -> Result<Decoder> {
+        Ok(match self {
+            Self::Folder(path) => Decoder::load_folder(path, device)?,
+            Self::Gguf(file) => Decoder::load_gguf(file, device)?,
+        })
+    }
 }
 
 #[cfg(feature = "hub")]
-fn from_hub(model: &str, device: &Device) -> Result<(Decoder, Tokenizer)> {
-    load_folder(&smollm2_weights::from_hub(model)?, device)
+fn from_hub(model: &str) -> Result<PathBuf> {
+    Ok(smollm2_weights::from_hub(model)?)
 }
 
 #[cfg(not(feature = "hub"))]
-fn from_hub(model: &str, _device: &Device) -> Result<(Decoder, Tokenizer)> {
+fn from_hub(model: &str) -> Result<PathBuf> {
     Err(format!(
         "{model} is neither a folder nor a file; to load a hub id, build with --features hub"
     )
