@@ -133,7 +133,8 @@ pub fn plan(
     stages.push(stage);
     let read = longest + config.teacher.max_completion_tokens;
     let read = read.min(student.config.max_position_embeddings);
-    let collected = config.collect.problems.unwrap_or(examples).min(examples);
+    let explained = config.collect.problems.unwrap_or(examples).min(examples);
+    let collected = explained * config.collect.samples;
     let mut stage = PlannedStage::fine_tune(student, &config.distillation, collected, read)?;
     stage.memory = stage.memory.with("student as it began", student.bytes()?);
     stages.push(stage);

@@ -9,7 +9,7 @@ use didact_core::Problem;
 use didact_data::{PromptFormat, Tokenizer};
 use didact_distill::pipeline::{Models, STUDENTS, Task, run};
 use didact_distill::student::StudentEvaluationConfig;
-use didact_distill::{CollectConfig, PipelineConfig, PipelineResults, SelectionConfig};
+use didact_distill::{CollectConfig, PipelineConfig, PipelineResults, SelectionConfig, plan};
 use didact_models::{Decoder, DecoderConfig};
 use didact_reward::rlt;
 use didact_rl::{FineTuneConfig, MetricsRecord, RunDirectory, TeacherConfig, TeacherTask};
@@ -32,7 +32,7 @@ fn problem(id: usize) -> Problem {
     }
 }
 
-fn run_once(out: &Path, seed: u64) -> PipelineResults {
+fn prepared(seed: u64) -> (Task, DecoderConfig, PipelineConfig) {
     let folder =
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../didact-data/tests/tokenizers/small");
     let tokenizer = Tokenizer::from_folder(folder).expect("the test tokenizer");
@@ -46,7 +46,6 @@ fn run_once(out: &Path, seed: u64) -> PipelineResults {
         held_out: (5..8).map(problem).collect(),
     };
     let config = DecoderConfig::from_json("test", CONFIG).expect("a small configuration");
-    let decoder = Decoder::init(&config, 7, &Device::flex().autodiff());
     let fine_tune = FineTuneConfig {
         seed,
         epochs: 1,
@@ -81,6 +80,12 @@ fn run_once(out: &Path, seed: u64) -> PipelineResults {
             ..StudentEvaluationConfig::default()
         },
     };
+    (task, config, pipeline)
+}
+
+fn run_once(out: &Path, seed: u64) -> PipelineResults {
+    let (task, config, pipeline) = prepared(seed);
+    let decoder = Decoder::init(&config, 7, &Device::flex().autodiff());
     let models = Models {
         teacher: decoder.clone(),
         student: decoder,
@@ -149,6 +154,33 @@ fn one_seed_gives_one_run() {
     assert_eq!(hashes(&a), hashes(&b));
     let other = run_once(&folder.path().join("other"), 2);
     assert_ne!(a.teacher_weights, other.teacher_weights);
+}
+
+#[test]
+fn the_plan_is_what_a_run_keeps_as_its_configuration() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let out = folder.path().join("run");
+    run_once(&out, 3);
+    let kept = fs::read_to_string(out.join("config.json")).expect("config.json");
+    let kept: serde_json::Value = serde_json::from_str(&kept).expect("a configuration");
+    let (task, model, config) = prepared(3);
+    let stages = plan(&task, &(&model).into(), &(&model).into(), &config).expect("a plan");
+    let names: Vec<&str> = stages.iter().map(|stage| stage.stage.as_str()).collect();
+    assert_eq!(names, ["distillation", "teacher", "distillation"]);
+    // The first is the warm-up, by the name that this configuration has for it.
+    for stage in &stages[..2] {
+        assert_eq!(kept[&stage.stage], stage.configuration, "{}", stage.stage);
+        let shown = stage.to_string();
+        assert!(
+            shown.contains("learning") || shown.contains("peak"),
+            "{shown}"
+        );
+        assert!(shown.contains("at most"), "{shown}");
+    }
+    let bytes = 4 * model.parameter_count().expect("a small model");
+    for stage in &stages {
+        assert!(stage.memory.peak() > 5 * bytes, "{stage}");
+    }
 }
 
 #[test]
