@@ -7,7 +7,9 @@ use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
-use didact::rl::{MetricsKind, MetricsRecord, Observer, Phase, Progress, Result, StopFlag, Warning};
+use didact::rl::{
+    MetricsKind, MetricsRecord, Observer, Phase, Progress, Result, StopFlag, Warning,
+};
 use indicatif::{ProgressBar, ProgressStyle};
 
 /// The figures of a line, in their order: the name in `metrics.jsonl` and the word shown for it.

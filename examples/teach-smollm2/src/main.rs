@@ -36,7 +36,7 @@ type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 fn main() -> ExitCode {
     let options = Options::parse();
     let outcome = if options.compare {
-        compare::run(&options)
+        compare::run(&options).map(|()| Outcome::Done)
     } else {
         teach(&options)
     };
@@ -57,7 +57,6 @@ enum Outcome {
 }
 
 fn teach(options: &Options) -> Result<Outcome> {
-    let stop = stop_on_ctrl_c()?;
     let mut console = Console::new();
     let config = options.pipeline();
     let mut train = match &options.data {
@@ -91,8 +90,10 @@ fn teach(options: &Options) -> Result<Outcome> {
             teacher,
             [&train, &held_out],
             &mut console,
-        );
+        )
+        .map(|()| Outcome::Done);
     }
+    let stop = stop_on_ctrl_c()?;
     let mut directory = if options.resume {
         RunDirectory::resume(options.out())?
     } else {
