@@ -61,6 +61,19 @@ pub enum Error {
         /// What is wrong with it.
         problem: String,
     },
+    /// The run was asked to stop.
+    #[error(
+        "stopped after step {step} of stage {stage}; the run in {} can be resumed where it wrote checkpoints",
+        directory.display()
+    )]
+    Interrupted {
+        /// The stage that was running.
+        stage: String,
+        /// Its steps that were made.
+        step: u64,
+        /// The run directory.
+        directory: std::path::PathBuf,
+    },
     /// A problem or an example that the prompt format or the tokenizer refuses.
     #[error(transparent)]
     Data(#[from] didact_data::Error),

@@ -20,9 +20,9 @@ use didact_engine::LocalEngine;
 use didact_models::Decoder;
 use didact_rl::rollout::RolloutModels;
 use didact_rl::{
-    Evaluation, FineTuneConfig, Metrics, MetricsKind, MetricsRecord, Observer, PreparedProblem,
-    ResolvedTeacherConfig, RunDirectory, TeacherConfig, TeacherModels, TeacherTask, TeacherTrainer,
-    fine_tune,
+    Evaluation, FineTuneConfig, FineTuner, Metrics, MetricsKind, MetricsRecord, Observer,
+    PreparedProblem, ResolvedTeacherConfig, RunDirectory, StopFlag, TeacherConfig, TeacherModels,
+    TeacherTask, TeacherTrainer,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -68,6 +68,9 @@ pub struct PipelineConfig {
     pub distillation: FineTuneConfig,
     /// How students are evaluated.
     pub student: StudentEvaluationConfig,
+    /// Whether stages write checkpoints to the run directory, so that the run can be resumed; each stage's
+    /// `checkpoint` says when. Default false.
+    pub checkpoints: bool,
 }
 
 /// A teacher's held-out figures before and after RL.
@@ -144,6 +147,10 @@ pub const STUDENTS: [&str; 3] = ["undistilled", "of_teacher_before_rl", "of_trai
 
 /// Runs every stage and writes the run directory.
 ///
+/// Given a directory that was [resumed](RunDirectory::resume), it goes on from the checkpoints in it: a stage that
+/// was complete takes up its model, one that was not goes on after its last checkpoint, and what costs little, such
+/// as collecting, is done again, with the same outcome. Task, models and configuration must be those of before.
+///
 /// Beside the files of [`RunDirectory`], which the metrics of all stages go to, there are
 /// `collected_before.jsonl` and `collected_after.jsonl` (every explanation sampled), `explanations_before.jsonl` and
 /// `explanations_after.jsonl` (those that students learn from), `student_<name>.jsonl`, `results.json`, and the
@@ -160,6 +167,24 @@ pub fn run(
     observer: &mut dyn Observer,
     verify: Option<&dyn Verify>,
 ) -> Result<PipelineResults> {
+    let never = StopFlag::new();
+    run_until(&never, task, models, config, directory, observer, verify)
+}
+
+/// [`run`], which ends with [`Error::Interrupted`] after the training step in which `stop` is set, once that step has
+/// its checkpoint.
+///
+/// # Errors
+/// As [`run`]; [`Error::Interrupted`].
+pub fn run_until(
+    stop: &StopFlag,
+    task: &Task,
+    models: Models,
+    config: &PipelineConfig,
+    directory: &mut RunDirectory,
+    observer: &mut dyn Observer,
+    verify: Option<&dyn Verify>,
+) -> Result<PipelineResults> {
     let begin = Instant::now();
     directory.write_json("pipeline.json", config)?;
     let mut stage = Stages {
@@ -168,6 +193,7 @@ pub fn run(
         directory,
         observer,
         verify,
+        stop,
     };
 
     stage.check(&models)?;
@@ -225,6 +251,7 @@ pub fn run(
         seconds: begin.elapsed().as_secs_f64(),
     };
     stage.summarise(&results)?;
+    stage.directory.sync()?;
     stage.directory.write_json("results.json", &results)?;
     Ok(results)
 }
@@ -235,6 +262,7 @@ struct Stages<'a> {
     directory: &'a mut RunDirectory,
     observer: &'a mut dyn Observer,
     verify: Option<&'a dyn Verify>,
+    stop: &'a StopFlag,
 }
 
 impl Stages<'_> {
@@ -304,8 +332,7 @@ impl Stages<'_> {
                 format.teacher_example(tokenizer, problem, trace)
             })
             .collect::<Result<_, _>>()?;
-        let mut observers = (&mut *self.directory, &mut *self.observer);
-        Ok(fine_tune(teacher, &examples, config, &mut observers)?.decoder)
+        self.fine_tune(teacher, &examples, config)
     }
 
     fn teach(&mut self, teacher: Decoder, student: &Decoder) -> Result<(Decoder, TeacherResults)> {
@@ -319,9 +346,18 @@ impl Stages<'_> {
             held_out,
         } = self.task;
         let mut trainer =
-            TeacherTrainer::new(models, task.clone(), train, held_out, &self.config.teacher)?;
+            TeacherTrainer::new(models, task.clone(), train, held_out, &self.config.teacher)?
+                .with_stop(self.stop.clone());
+        if self.config.checkpoints {
+            let store = self.directory.checkpoints(&self.config.teacher.stage)?;
+            trainer = trainer.with_checkpoints(store)?;
+            trainer.resume_latest()?;
+        }
         let mut observers = (&mut *self.directory, &mut *self.observer);
         let mut report = trainer.run(&mut observers)?;
+        if report.interrupted {
+            return self.interrupted(&self.config.teacher.stage, trainer.steps());
+        }
         let (Some(after), false) = (report.evaluations.pop(), report.evaluations.is_empty()) else {
             return Err(Error::Stage {
                 stage: self.config.teacher.stage.clone(),
@@ -340,6 +376,32 @@ impl Stages<'_> {
             after,
         };
         Ok((trainer.into_policy()?, results))
+    }
+
+    fn fine_tune(
+        &mut self,
+        decoder: Decoder,
+        examples: &[SupervisedExample],
+        config: &FineTuneConfig,
+    ) -> Result<Decoder> {
+        let mut tuner = FineTuner::new(decoder, examples, config)?.with_stop(self.stop.clone());
+        if self.config.checkpoints {
+            tuner = tuner.with_checkpoints(self.directory.checkpoints(&config.stage)?)?;
+            tuner.resume_latest()?;
+        }
+        let mut observers = (&mut *self.directory, &mut *self.observer);
+        if tuner.run(&mut observers)? {
+            return self.interrupted(&config.stage, tuner.steps());
+        }
+        Ok(tuner.finish()?.decoder)
+    }
+
+    fn interrupted<T>(&self, stage: &str, step: u64) -> Result<T> {
+        Err(Error::Interrupted {
+            stage: stage.to_owned(),
+            step,
+            directory: self.directory.path().to_owned(),
+        })
     }
 
     fn engine(&self, decoder: &Decoder) -> LocalEngine {
@@ -438,8 +500,7 @@ impl Stages<'_> {
             .iter()
             .map(|e| format.student_example(tokenizer, &e.problem, &e.explanation))
             .collect::<Result<_, _>>()?;
-        let mut observers = (&mut *self.directory, &mut *self.observer);
-        Ok(fine_tune(student, &examples, &config, &mut observers)?.decoder)
+        self.fine_tune(student, &examples, &config)
     }
 
     /// Writes a model with its tokenizer, as a folder that transformers opens.

@@ -7,12 +7,17 @@ use std::sync::Arc;
 use burn::tensor::Device;
 use didact_core::Problem;
 use didact_data::{PromptFormat, Tokenizer};
-use didact_distill::pipeline::{Models, STUDENTS, Task, run};
+use didact_distill::pipeline::{Models, STUDENTS, Task, run_until};
 use didact_distill::student::StudentEvaluationConfig;
-use didact_distill::{CollectConfig, PipelineConfig, PipelineResults, SelectionConfig, plan};
+use didact_distill::{
+    CollectConfig, Error, PipelineConfig, PipelineResults, SelectionConfig, plan,
+};
 use didact_models::{Decoder, DecoderConfig};
 use didact_reward::rlt;
-use didact_rl::{FineTuneConfig, MetricsRecord, RunDirectory, TeacherConfig, TeacherTask};
+use didact_rl::{
+    FineTuneConfig, MetricsKind, MetricsRecord, Observer, RunDirectory, StopFlag, TeacherConfig,
+    TeacherTask,
+};
 
 const CONFIG: &str = r#"{
     "model_type": "llama", "architectures": ["LlamaForCausalLM"], "vocab_size": 2048, "hidden_size": 32,
@@ -79,28 +84,93 @@ fn prepared(seed: u64) -> (Task, DecoderConfig, PipelineConfig) {
             seed,
             ..StudentEvaluationConfig::default()
         },
+        checkpoints: true,
     };
     (task, config, pipeline)
 }
 
 fn run_once(out: &Path, seed: u64) -> PipelineResults {
+    let mut directory = RunDirectory::create(out).expect("a new run directory");
+    run_in(&mut directory, seed, &StopFlag::new(), &mut ()).expect("a whole run")
+}
+
+fn run_in(
+    directory: &mut RunDirectory,
+    seed: u64,
+    stop: &StopFlag,
+    observer: &mut dyn Observer,
+) -> Result<PipelineResults, Error> {
     let (task, config, pipeline) = prepared(seed);
     let decoder = Decoder::init(&config, 7, &Device::flex().autodiff());
     let models = Models {
         teacher: decoder.clone(),
         student: decoder,
     };
-    let mut directory = RunDirectory::create(out).expect("a new run directory");
     let verify = |problem: &Problem, answer: &str| problem.answer.as_deref() == Some(answer);
-    run(
+    run_until(
+        stop,
         &task,
         models,
         &pipeline,
-        &mut directory,
-        &mut (),
+        directory,
+        observer,
         Some(&verify),
     )
-    .expect("a whole run")
+}
+
+/// Asks to stop at the first step of a stage.
+struct StopAt<'a> {
+    stage: &'a str,
+    stop: StopFlag,
+}
+
+impl Observer for StopAt<'_> {
+    fn on_metrics(&mut self, record: &MetricsRecord) -> didact_rl::Result<()> {
+        if record.stage == self.stage && record.kind == MetricsKind::Train && record.step == 1 {
+            self.stop.set();
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn a_resumed_pipeline_equals_an_uninterrupted_one() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let (whole, parts) = (folder.path().join("whole"), folder.path().join("parts"));
+    let expected = run_once(&whole, 1);
+    let mut directory = RunDirectory::create(&parts).expect("a new run directory");
+    for stage in [
+        "distillation",
+        "teacher",
+        "distill_of_teacher_before_rl",
+        "distill_of_trained_teacher",
+    ] {
+        let stop = StopFlag::new();
+        let mut observer = StopAt {
+            stage,
+            stop: stop.clone(),
+        };
+        let error = run_in(&mut directory, 1, &stop, &mut observer).expect_err("it is stopped");
+        assert!(
+            matches!(&error, Error::Interrupted { stage: of, step: 1, .. } if of == stage),
+            "{error}"
+        );
+        drop(directory);
+        directory = RunDirectory::resume(&parts).expect("the same run");
+    }
+    let found = run_in(&mut directory, 1, &StopFlag::new(), &mut ()).expect("the rest");
+    assert_eq!(found.teacher_weights, expected.teacher_weights);
+    assert_eq!(found.students, expected.students);
+    assert_eq!(found.teacher, expected.teacher);
+    assert_eq!(metrics(&parts), metrics(&whole));
+    assert_eq!(rollouts(&parts), rollouts(&whole));
+
+    // Once it is over, resuming it does nothing but say it again.
+    drop(directory);
+    let mut directory = RunDirectory::resume(&parts).expect("the same run");
+    let again = run_in(&mut directory, 1, &StopFlag::new(), &mut ()).expect("nothing is left");
+    assert_eq!(again.students, expected.students);
+    assert_eq!(metrics(&parts), metrics(&whole));
 }
 
 /// The lines of `metrics.jsonl` without what depends on the machine.

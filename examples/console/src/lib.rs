@@ -1,4 +1,4 @@
-//! What the examples print while they run: a progress bar on a terminal, plain lines elsewhere.
+//! What the examples print while they run: a progress bar on a terminal, plain lines elsewhere; and what Ctrl-C does.
 //!
 //! Owns the choice and the wording of the figures shown; knows nothing of how they come about.
 #![forbid(unsafe_code)]
@@ -7,7 +7,9 @@ use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
-use didact::rl::{MetricsKind, MetricsRecord, Observer, Phase, Progress, Result, Warning};
+use didact::rl::{
+    MetricsKind, MetricsRecord, Observer, Phase, Progress, Result, StopFlag, Warning,
+};
 use indicatif::{ProgressBar, ProgressStyle};
 
 /// The figures of a line, in their order: the name in `metrics.jsonl` and the word shown for it.
@@ -23,6 +25,25 @@ const SHOWN: [(&str, &str); 10] = [
     ("kl", "kl"),
     ("grad_norm", "gradient"),
 ];
+
+/// What a shell calls a program that Ctrl-C ended.
+pub const INTERRUPTED: u8 = 130;
+
+/// A flag that the first Ctrl-C sets; the second ends the program at once.
+///
+/// # Errors
+/// A system that hands no signals over.
+pub fn stop_on_ctrl_c() -> Result<StopFlag, ctrlc::Error> {
+    let stop = StopFlag::new();
+    let flag = stop.clone();
+    ctrlc::set_handler(move || {
+        if flag.set() {
+            std::process::exit(INTERRUPTED.into());
+        }
+        eprintln!("stopping after this step; Ctrl-C again ends at once");
+    })?;
+    Ok(stop)
+}
 
 /// Watches a run and prints it.
 #[derive(Debug)]

@@ -147,6 +147,8 @@ impl Options {
                 answers: true,
                 seed: self.seed,
             },
+            // Schooling is not resumed, and the rest is a matter of minutes.
+            checkpoints: false,
         }
     }
 }

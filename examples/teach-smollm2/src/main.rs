@@ -14,12 +14,12 @@ use std::sync::Arc;
 use clap::Parser;
 use didact::Device;
 use didact::data::{PromptFormat, read_problems};
-use didact::distill::pipeline::{Models, Task, run};
-use didact::distill::plan;
+use didact::distill::pipeline::{Models, Task, run_until};
+use didact::distill::{Error, plan};
 use didact::models::DecoderConfig;
 use didact::reward::RltConfig;
 use didact::rl::{RunDirectory, TeacherTask};
-use example_console::Console;
+use example_console::{Console, INTERRUPTED, stop_on_ctrl_c};
 
 use crate::options::Options;
 use crate::source::Source;
@@ -38,12 +38,13 @@ type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 fn main() -> ExitCode {
     let options = Options::parse();
     let outcome = if options.compare {
-        compare::run(&options)
+        compare::run(&options).map(|()| Outcome::Done)
     } else {
         teach(&options)
     };
     match outcome {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(Outcome::Done) => ExitCode::SUCCESS,
+        Ok(Outcome::Interrupted) => ExitCode::from(INTERRUPTED),
         Err(error) => {
             eprintln!("error: {error}");
             ExitCode::FAILURE
@@ -51,7 +52,13 @@ fn main() -> ExitCode {
     }
 }
 
-fn teach(options: &Options) -> Result<()> {
+/// How a run ended.
+enum Outcome {
+    Done,
+    Interrupted,
+}
+
+fn teach(options: &Options) -> Result<Outcome> {
     let mut console = Console::new();
     let config = options.pipeline();
     let mut train = match &options.data {
@@ -97,9 +104,15 @@ fn teach(options: &Options) -> Result<()> {
             teacher,
             [&train, &held_out],
             &mut console,
-        );
+        )
+        .map(|()| Outcome::Done);
     }
-    let mut directory = RunDirectory::create(options.out())?;
+    let stop = stop_on_ctrl_c()?;
+    let mut directory = if options.resume {
+        RunDirectory::resume(options.out())?
+    } else {
+        RunDirectory::create(options.out())?
+    };
     console.line(&format!(
         "{} problems to train on, {} held out; run directory {}",
         train.len(),
@@ -116,11 +129,24 @@ fn teach(options: &Options) -> Result<()> {
         student: model,
     };
     console.heading("warm-up, teacher RL, explanations, students");
-    let results = run(&task, models, &config, &mut directory, &mut console, None)?;
+    let results = run_until(
+        &stop,
+        &task,
+        models,
+        &config,
+        &mut directory,
+        &mut console,
+        None,
+    );
+    if let Err(Error::Interrupted { .. }) = &results {
+        console.line("stopped; the same command with --resume goes on");
+        return Ok(Outcome::Interrupted);
+    }
+    let results = results?;
     console.heading("results");
     console.line(&report::table(&results));
     console.line(&format!("everything is in {}", directory.path().display()));
-    Ok(())
+    Ok(Outcome::Done)
 }
 
 /// Prints what each stage would do and hold.

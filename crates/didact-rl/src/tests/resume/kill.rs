@@ -82,8 +82,8 @@ fn resume_after_kills_at_random_moments_equals_uninterrupted() {
                 .unwrap()
                 .success()
         );
-        // Within the length of a whole run there is a moment for each part of it.
-        let longest = timed.elapsed();
+        // Within the length of a whole run there is a moment for each part of it, unless the machine is busy.
+        let longest = timed.elapsed().min(Duration::from_secs(1));
         let (mut kills, mut runs) = (0, 0);
         while kills < KILLS {
             let path = folder.path().join(format!("run-{runs}"));
