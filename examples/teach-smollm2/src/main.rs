@@ -16,7 +16,8 @@ use didact::Device;
 use didact::data::{PromptFormat, read_problems};
 use didact::distill::pipeline::{Models, Task, run};
 use didact::reward::RltConfig;
-use didact::rl::{RunDirectory, TeacherTask};
+use didact::rl::report::Reporter;
+use didact::rl::{RunDirectory, TeacherTask, TensorBoard};
 use example_console::Console;
 
 use crate::options::Options;
@@ -101,9 +102,18 @@ fn teach(options: &Options) -> Result<()> {
         student: model,
     };
     console.heading("warm-up, teacher RL, explanations, students");
-    let results = run(&task, models, &config, &mut directory, &mut console, None)?;
+    let mut board = TensorBoard::new(directory.path().join("tensorboard"));
+    // A long run: the page is there to look at while it goes on.
+    let mut reporter = Reporter::new(directory.path()).every(5);
+    let mut watchers = (&mut console, (&mut board, &mut reporter));
+    let results = run(&task, models, &config, &mut directory, &mut watchers, None)?;
     console.heading("results");
     console.line(&report::table(&results));
-    console.line(&format!("everything is in {}", directory.path().display()));
+    let page = didact::rl::report::write(directory.path())?;
+    console.line(&format!(
+        "everything is in {}; {} shows it",
+        directory.path().display(),
+        page.display()
+    ));
     Ok(())
 }
