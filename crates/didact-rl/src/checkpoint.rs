@@ -33,6 +33,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::evaluation::Evaluation;
 use crate::optimizer::OptimizerState;
+use crate::warnings::Watch;
 use crate::{Error, Result};
 
 pub use config::{Best, CheckpointConfig, KeepBest, OnFailure};
@@ -63,6 +64,9 @@ pub struct RunState {
     pub evaluations: Vec<Evaluation>,
     /// The losses so far, of supervised fine-tuning.
     pub losses: Vec<f64>,
+    /// What the watch over a teacher's metrics remembers.
+    #[serde(default)]
+    pub watch: Option<Watch>,
 }
 
 /// A checkpoint that was read back whole.

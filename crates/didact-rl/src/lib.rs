@@ -83,7 +83,7 @@ pub use rollout::{
     Group, PreparedProblem, RolloutModels, RolloutOrigin, RolloutRecord, Sample, SampleOptions,
     TeacherTask, TrainingScores,
 };
-pub use run_directory::RunDirectory;
+pub use run_directory::{Environment, RunDirectory};
 pub use schedule::{Decay, Schedule};
 pub use step::{StepOptions, StepReport, Trainer, TrainingSequence};
 pub use stop::StopFlag;

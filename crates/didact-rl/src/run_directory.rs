@@ -6,6 +6,7 @@
 //! | file | content |
 //! |---|---|
 //! | `config.json` | the resolved configuration of each stage |
+//! | `environment.json` | version, platform, command and git revision of each process that wrote here |
 //! | `metrics.jsonl` | one line a step or evaluation: `stage`, `kind`, `step` and flat numbers |
 //! | `warnings.jsonl` | one line a warning, where there was one |
 //! | `rollouts/teacher/step_000001.jsonl` | one line a sample of that step of the stage `teacher` |
@@ -27,12 +28,16 @@ use crate::rollout::RolloutOrigin;
 use crate::warnings::Warning;
 use crate::{Error, MetricsKind, MetricsRecord, Observer, Result, RolloutRecord};
 
+mod environment;
 mod lines;
 mod rewind;
+
+pub use environment::Environment;
 
 const METRICS: &str = "metrics.jsonl";
 const WARNINGS: &str = "warnings.jsonl";
 const CONFIGURATION: &str = "config.json";
+const ENVIRONMENT: &str = "environment.json";
 const CHECKPOINTS: &str = "checkpoints";
 
 /// A run's directory, open for writing by this process alone.
@@ -74,7 +79,9 @@ impl RunDirectory {
         let file = path.join(METRICS);
         // Made anew even under the lock: another run may have begun and ended since the look above.
         fs::File::create_new(&file).map_err(|e| Error::io(&file, e))?;
-        Ok(Self::opened(path, lock))
+        let directory = Self::opened(path, lock);
+        directory.write_json(ENVIRONMENT, &[Environment::here()])?;
+        Ok(directory)
     }
 
     /// Opens the directory of a run that was stopped or killed, to go on from the newest checkpoint of each stage.
@@ -98,6 +105,7 @@ impl RunDirectory {
         }
         let steps = rewind::newest(&directory.path.join(CHECKPOINTS))?;
         directory.rewind(&steps)?;
+        directory.add_environment()?;
         Ok(directory)
     }
 
@@ -126,6 +134,14 @@ impl RunDirectory {
     pub fn checkpoints(&self, stage: &str) -> Result<CheckpointStore> {
         check_stage(stage)?;
         CheckpointStore::open(self.path.join(CHECKPOINTS).join(stage))
+    }
+
+    /// Adds this process to those that wrote here. A list that cannot be read is begun anew: nothing depends on it.
+    fn add_environment(&self) -> Result<()> {
+        let text = fs::read(self.path.join(ENVIRONMENT)).unwrap_or_default();
+        let mut all: Vec<Environment> = serde_json::from_slice(&text).unwrap_or_default();
+        all.push(Environment::here());
+        self.write_json(ENVIRONMENT, &all)
     }
 
     fn opened(path: PathBuf, lock: FolderLock) -> Self {

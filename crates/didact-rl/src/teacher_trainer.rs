@@ -73,7 +73,6 @@ pub struct TeacherTrainer {
     state: RunState,
     saving: Option<Saving>,
     stop: StopFlag,
-    watch: Watch,
 }
 
 /// The models that sample and score.
@@ -159,8 +158,11 @@ impl TeacherTrainer {
             &config.engine,
         );
         let curriculum = config.curriculum.build(config.seed, problems)?;
+        let state = RunState {
+            watch: Some(Watch::new(config.warnings)),
+            ..RunState::default()
+        };
         Ok(Self {
-            watch: Watch::new(config.warnings),
             config,
             task,
             problems: prepared,
@@ -172,7 +174,7 @@ impl TeacherTrainer {
                 reference,
                 student,
             },
-            state: RunState::default(),
+            state,
             saving: None,
             stop: StopFlag::new(),
         })
@@ -331,7 +333,8 @@ impl TeacherTrainer {
             metrics,
         };
         observer.on_metrics(&record)?;
-        for warning in self.watch.look(&record) {
+        let watch = self.state.watch.as_mut();
+        for warning in watch.map_or_else(Vec::new, |watch| watch.look(&record)) {
             observer.on_warning(&warning)?;
         }
         Ok(record.metrics)

@@ -108,7 +108,12 @@ fn start(options: &Options) -> Result<()> {
     };
     directory.write_json("grades.json", &grades)?;
     console.line(&report::table(&results, &explanations, &grades));
-    console.line(&format!("everything is in {}", directory.path().display()));
+    let page = didact::rl::report::write(directory.path())?;
+    console.line(&format!(
+        "everything is in {}; {} shows it",
+        directory.path().display(),
+        page.display()
+    ));
     Ok(())
 }
 

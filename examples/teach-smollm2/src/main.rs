@@ -18,7 +18,8 @@ use didact::distill::pipeline::{Models, Task, run_until};
 use didact::distill::{Error, plan};
 use didact::models::DecoderConfig;
 use didact::reward::RltConfig;
-use didact::rl::{RunDirectory, TeacherTask};
+use didact::rl::report::Reporter;
+use didact::rl::{RunDirectory, TeacherTask, TensorBoard};
 use example_console::{Console, INTERRUPTED, stop_on_ctrl_c};
 
 use crate::options::Options;
@@ -92,7 +93,7 @@ fn teach(options: &Options) -> Result<Outcome> {
             train,
             held_out,
         };
-        return dry_run(options, &sizes, &task);
+        return dry_run(options, &sizes, &task).map(|()| Outcome::Done);
     }
     let model = source.weights(&Device::flex().autodiff())?;
     drop(source);
@@ -129,13 +130,17 @@ fn teach(options: &Options) -> Result<Outcome> {
         student: model,
     };
     console.heading("warm-up, teacher RL, explanations, students");
+    let mut board = TensorBoard::new(directory.path().join("tensorboard"));
+    // A long run: the page is there to look at while it goes on.
+    let mut reporter = Reporter::new(directory.path()).every(5);
+    let mut watchers = (&mut console, (&mut board, &mut reporter));
     let results = run_until(
         &stop,
         &task,
         models,
         &config,
         &mut directory,
-        &mut console,
+        &mut watchers,
         None,
     );
     if let Err(Error::Interrupted { .. }) = &results {
@@ -145,7 +150,12 @@ fn teach(options: &Options) -> Result<Outcome> {
     let results = results?;
     console.heading("results");
     console.line(&report::table(&results));
-    console.line(&format!("everything is in {}", directory.path().display()));
+    let page = didact::rl::report::write(directory.path())?;
+    console.line(&format!(
+        "everything is in {}; {} shows it",
+        directory.path().display(),
+        page.display()
+    ));
     Ok(Outcome::Done)
 }
 

@@ -26,6 +26,12 @@ pub(super) fn escaped(text: &str) -> String {
     out
 }
 
+/// A metric's name, which may be broken behind its slashes and underscores.
+pub(super) fn breakable(name: &str) -> String {
+    let name = escaped(name);
+    name.replace('/', "/<wbr>").replace('_', "_<wbr>")
+}
+
 /// A number to about three digits: `-0.0123`, `4.5`, `12,300`, `2.1e-7`.
 pub(super) fn number(value: f64) -> String {
     let size = value.abs();

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::chart::sparkline;
-use super::html::{escaped, number, quantity};
+use super::html::{breakable, escaped, number, quantity};
 use super::records::{Records, Stage, points};
 use super::{explanations, overview};
 use crate::MetricsRecord;
@@ -105,7 +105,7 @@ fn held_out(stage: &Stage) -> String {
     let mut out = format!(
         "<section id=\"held-out-{name}\"><h2>Held-out problems <small>{name}</small></h2>\
          <div class=\"wide\"><table><thead><tr><th>metric</th><th class=\"n\">step {}</th>\
-         <th class=\"n\">step {}</th><th class=\"n\">change</th><th>meaning</th></tr></thead><tbody>",
+         <th class=\"n\">step {}</th><th class=\"n\">change</th><th class=\"meaning\">meaning</th></tr></thead><tbody>",
         first.step, last.step
     );
     let mut names = Stage::names(&stage.evaluation);
@@ -126,8 +126,8 @@ fn held_out(stage: &Stage) -> String {
         let change = before.zip(after).filter(|_| first.step != last.step);
         let _ = write!(
             out,
-            "<tr><td>{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td>{}</td></tr>",
-            escaped(name.trim_start_matches("eval/")),
+            "<tr><td>{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"meaning\">{}</td></tr>",
+            breakable(name.trim_start_matches("eval/")),
             cell(before),
             cell(after),
             cell(change.map(|(b, a)| a - b)),
@@ -173,7 +173,7 @@ fn summaries(records: &Records) -> String {
         for record in &stage.summary {
             for (place, (name, value)) in figures(record).iter().enumerate() {
                 let head = if place == 0 {
-                    escaped(&stage.name)
+                    breakable(&stage.name)
                 } else {
                     String::new()
                 };
@@ -181,7 +181,7 @@ fn summaries(records: &Records) -> String {
                     out,
                     "<tr{}><td>{head}</td><td>{}</td><td class=\"n\">{value}</td></tr>",
                     if place == 0 { " class=\"first\"" } else { "" },
-                    escaped(name),
+                    breakable(name),
                 );
             }
         }
@@ -227,7 +227,7 @@ fn every_metric(records: &Records) -> String {
             out,
             "<details><summary>{}</summary><div class=\"wide\"><table><thead><tr><th>name</th><th></th>\
              <th class=\"n\">first</th><th class=\"n\">last</th><th class=\"n\">lowest</th><th class=\"n\">highest</th>\
-             <th>meaning</th></tr></thead><tbody>",
+             <th class=\"meaning\">meaning</th></tr></thead><tbody>",
             escaped(&stage.name)
         );
         for name in Stage::names(&stage.train) {
@@ -242,8 +242,8 @@ fn every_metric(records: &Records) -> String {
             let _ = write!(
                 out,
                 "<tr><td><code>{}</code></td><td>{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td>\
-                 <td class=\"n\">{}</td><td class=\"n\">{}</td><td>{}</td></tr>",
-                escaped(&name),
+                 <td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"meaning\">{}</td></tr>",
+                breakable(&name),
                 sparkline(&points),
                 quantity(first.1, unit),
                 quantity(last.1, unit),
