@@ -4,18 +4,18 @@
 //! then the same loop as for any model (`didact::distill::pipeline`) makes a teacher of it.
 #![forbid(unsafe_code)]
 
-mod draws;
-mod language;
 mod options;
 mod report;
-mod schooling;
-mod world;
 
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arithmetic::grades::Grades;
+use arithmetic::language;
+use arithmetic::schooling::{School, decoder_config};
+use arithmetic::world::problems;
 use clap::Parser;
 use didact::Device;
 use didact::core::Problem;
@@ -26,9 +26,7 @@ use didact::rl::{RunDirectory, TeacherTask, TensorBoard};
 use example_console::Console;
 
 use crate::options::{HABITS, OPERATIONS, Options};
-use crate::report::{BeforeAfter, Grades};
-use crate::schooling::{School, decoder_config};
-use crate::world::problems;
+use crate::report::BeforeAfter;
 
 // Training makes and drops large temporaries at every step; this allocator keeps their pages.
 #[global_allocator]

@@ -2,13 +2,12 @@
 
 use std::path::PathBuf;
 
+use arithmetic::schooling::Lesson;
+use arithmetic::world::Habits;
 use clap::Parser;
 use didact::distill::student::StudentEvaluationConfig;
 use didact::distill::{CollectConfig, PipelineConfig, SelectionConfig};
 use didact::rl::{AdamWConfig, Decay, FineTuneConfig, OptimizerConfig, Schedule, TeacherConfig};
-
-use crate::schooling::Lesson;
-use crate::world::Habits;
 
 /// Trains a tiny teacher from scratch on worked arithmetic, first to do it, then to explain it, and distills
 /// students from its explanations.

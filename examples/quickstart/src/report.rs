@@ -2,57 +2,10 @@
 
 use std::fmt::Write as _;
 
+use arithmetic::grades::Grades;
 use didact::distill::{CollectedExplanation, Interval, PipelineResults};
 use didact::rl::Evaluation;
-use serde::{Deserialize, Serialize};
-
-use crate::world::Chain;
-
-/// How many of a teacher's explanations do what, as fractions.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Grades {
-    /// Explanations looked at.
-    pub(crate) explanations: usize,
-    /// Every step, each right, nothing else.
-    pub(crate) clean: f64,
-    /// Ends in the answer.
-    pub(crate) ends_right: f64,
-    /// Some step's value is wrong, or the steps are not those of the question.
-    pub(crate) wrong: f64,
-    /// Several operations in one step.
-    pub(crate) skips: f64,
-    /// Remarks between the steps.
-    pub(crate) digresses: f64,
-    /// Wrong first, then put right.
-    pub(crate) corrects: f64,
-}
-
-impl Grades {
-    /// Grades every explanation.
-    pub(crate) fn of(explanations: &[CollectedExplanation]) -> Self {
-        let mut grades = Self {
-            explanations: explanations.len(),
-            ..Self::default()
-        };
-        let share = 1.0 / explanations.len().max(1) as f64;
-        for explained in explanations {
-            let Some(chain) = Chain::parse(&explained.problem.question) else {
-                continue;
-            };
-            let grade = chain.grade(&explained.explanation);
-            let mut count = |total: fn(&mut Self) -> &mut f64, found: bool| {
-                *total(&mut grades) += if found { share } else { 0.0 };
-            };
-            count(|g| &mut g.clean, grade.is_clean());
-            count(|g| &mut g.ends_right, grade.ends_right);
-            count(|g| &mut g.wrong, grade.wrong || grade.malformed);
-            count(|g| &mut g.skips, grade.skips);
-            count(|g| &mut g.digresses, grade.digresses);
-            count(|g| &mut g.corrects, grade.corrects);
-        }
-        grades
-    }
-}
+use serde::Serialize;
 
 /// Explanations of a teacher on the training problems, before and after RL.
 #[derive(Debug, Serialize)]

@@ -17,7 +17,7 @@ use didact::core::{Problem, RandomStream};
 use crate::draws::Draws;
 
 /// Values are taken modulo this.
-pub(crate) const MODULUS: u32 = 100;
+pub const MODULUS: u32 = 100;
 
 /// Digits of a value.
 const DIGITS: usize = 2;
@@ -29,7 +29,7 @@ const HELD_OUT: u64 = 16;
 const DIGRESSIONS: [&str; 4] = ["(nice day)", "(lol 7 ate 9)", "(use calc)", "(ask tool)"];
 
 /// Every character of problems, traces and solutions.
-pub(crate) const ALPHABET: &str = "0123456789+-*=;!() ABCDEFGHabcdefghijklmnopqrstuvwxyz";
+pub const ALPHABET: &str = "0123456789+-*=;!() ABCDEFGHabcdefghijklmnopqrstuvwxyz";
 
 /// What an operation does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,18 +79,18 @@ impl Operation {
 
 /// How likely each bad habit is in a trace; each is drawn by itself.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Habits {
+pub struct Habits {
     /// Several operations at once.
-    pub(crate) skip: f64,
+    pub skip: f64,
     /// Remarks that mean nothing.
-    pub(crate) digress: f64,
+    pub digress: f64,
     /// A wrong value, then `!` and the right one.
-    pub(crate) correct: f64,
+    pub correct: f64,
 }
 
 impl Habits {
     /// Every trace shows every step and nothing else.
-    pub(crate) const NONE: Self = Self {
+    pub const NONE: Self = Self {
         skip: 0.0,
         digress: 0.0,
         correct: 0.0,
@@ -99,14 +99,14 @@ impl Habits {
 
 /// A start value and the operations on it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Chain {
+pub struct Chain {
     start: u32,
     operations: Vec<Operation>,
 }
 
 impl Chain {
     /// A chain of so many operations, at most 8.
-    pub(crate) fn draw(operations: usize, draws: &mut Draws) -> Self {
+    pub fn draw(operations: usize, draws: &mut Draws) -> Self {
         let start = draws.below(MODULUS as usize) as u32;
         Self {
             start,
@@ -115,7 +115,7 @@ impl Chain {
     }
 
     /// The question's text.
-    pub(crate) fn question(&self) -> String {
+    pub fn question(&self) -> String {
         let mut text = digits(self.start);
         for index in 0..self.operations.len() {
             self.write_operation(index, &mut text);
@@ -124,19 +124,19 @@ impl Chain {
     }
 
     /// The value after the last operation.
-    pub(crate) fn answer(&self) -> u32 {
+    pub fn answer(&self) -> u32 {
         self.operations
             .iter()
             .fold(self.start, |value, operation| operation.apply(value))
     }
 
     /// The solution's text.
-    pub(crate) fn solution(&self) -> String {
+    pub fn solution(&self) -> String {
         digits(self.answer())
     }
 
     /// Whether the question is never to be trained on.
-    pub(crate) fn is_held_out(&self) -> bool {
+    pub fn is_held_out(&self) -> bool {
         // FNV-1a, mixed by a draw since its low bits alone are poor.
         let hash = self
             .question()
@@ -148,7 +148,7 @@ impl Chain {
     }
 
     /// A trace that ends in the right value, with some of the habits.
-    pub(crate) fn trace(&self, habits: Habits, draws: &mut Draws) -> String {
+    pub fn trace(&self, habits: Habits, draws: &mut Draws) -> String {
         let steps = self.steps(draws.chance(habits.skip), draws);
         let digressions = some_of(steps.len(), draws.chance(habits.digress), draws);
         let corrections = some_of(steps.len(), draws.chance(habits.correct), draws);
@@ -207,7 +207,7 @@ impl Chain {
     }
 
     /// The chain as a problem with a trace for the warm-up.
-    pub(crate) fn problem(&self, id: String, trace: String) -> Problem {
+    pub fn problem(&self, id: String, trace: String) -> Problem {
         Problem {
             id,
             question: self.question(),
@@ -219,7 +219,7 @@ impl Chain {
     }
 
     /// Reads a question's text.
-    pub(crate) fn parse(question: &str) -> Option<Self> {
+    pub fn parse(question: &str) -> Option<Self> {
         let mut reader = Reader(question);
         let start = reader.value()?;
         let mut operations = Vec::new();
@@ -231,7 +231,7 @@ impl Chain {
     }
 
     /// What an explanation of this chain does.
-    pub(crate) fn grade(&self, explanation: &str) -> Grade {
+    pub fn grade(&self, explanation: &str) -> Grade {
         let mut grade = Grade::default();
         let mut reader = Reader(explanation);
         let (mut value, mut index) = (self.start, 0);
@@ -293,7 +293,7 @@ impl Chain {
 }
 
 /// Different problems, held out or not, with traces of these habits; `draws` names their draws.
-pub(crate) fn problems(
+pub fn problems(
     seed: u64,
     draws: u64,
     count: usize,
@@ -320,24 +320,24 @@ pub(crate) fn problems(
 
 /// What an explanation does.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Grade {
+pub struct Grade {
     /// It is not a sequence of steps that takes every operation once, in order.
-    pub(crate) malformed: bool,
+    pub malformed: bool,
     /// It takes several operations at once.
-    pub(crate) skips: bool,
+    pub skips: bool,
     /// It holds remarks that mean nothing.
-    pub(crate) digresses: bool,
+    pub digresses: bool,
     /// It puts a value right.
-    pub(crate) corrects: bool,
+    pub corrects: bool,
     /// Some step's value is not what its own operations give.
-    pub(crate) wrong: bool,
+    pub wrong: bool,
     /// It ends in the answer.
-    pub(crate) ends_right: bool,
+    pub ends_right: bool,
 }
 
 impl Grade {
     /// Every step, each right, and nothing else.
-    pub(crate) const fn is_clean(self) -> bool {
+    pub const fn is_clean(self) -> bool {
         !(self.malformed || self.skips || self.digresses || self.corrects || self.wrong)
     }
 }

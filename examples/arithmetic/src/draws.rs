@@ -4,14 +4,14 @@ use didact::core::{RandomStream, StreamKey};
 
 /// A random stream with a place in it.
 #[derive(Debug, Clone)]
-pub(crate) struct Draws {
+pub struct Draws {
     stream: RandomStream,
     next: u64,
 }
 
 impl Draws {
     /// The draws of item `index` of what `use_` names, under the run's seed.
-    pub(crate) const fn new(seed: u64, use_: u64, index: u64) -> Self {
+    pub const fn new(seed: u64, use_: u64, index: u64) -> Self {
         let stream = StreamKey {
             run_seed: seed,
             step: use_,
@@ -23,24 +23,24 @@ impl Draws {
     }
 
     /// A number below `bound`, which must be above 0.
-    pub(crate) fn below(&mut self, bound: usize) -> usize {
+    pub fn below(&mut self, bound: usize) -> usize {
         let drawn = self.stream.below(self.next, bound);
         self.next += 1;
         drawn
     }
 
     /// A number in `low..=high`.
-    pub(crate) fn between(&mut self, low: usize, high: usize) -> usize {
+    pub fn between(&mut self, low: usize, high: usize) -> usize {
         low + self.below(high - low + 1)
     }
 
     /// One of `items`, which must not be empty.
-    pub(crate) fn pick<T: Copy>(&mut self, items: &[T]) -> T {
+    pub fn pick<T: Copy>(&mut self, items: &[T]) -> T {
         items[self.below(items.len())]
     }
 
     /// True with probability `probability`.
-    pub(crate) fn chance(&mut self, probability: f64) -> bool {
+    pub fn chance(&mut self, probability: f64) -> bool {
         let drawn = self.stream.uniform(self.next);
         self.next += 1;
         drawn < probability

@@ -23,7 +23,10 @@ use crate::draws::Draws;
 use crate::world::{Chain, Habits};
 
 /// The decoder's sizes: 0.1 million parameters.
-pub(crate) fn decoder_config(tokenizer: &Tokenizer) -> Result<DecoderConfig> {
+///
+/// # Errors
+/// What the decoder refuses.
+pub fn decoder_config(tokenizer: &Tokenizer) -> Result<DecoderConfig> {
     Ok(DecoderConfig::new(DecoderOptions {
         max_position_embeddings: 192,
         // Texts are short: wavelengths of up to some hundreds of tokens.
@@ -50,23 +53,23 @@ impl ParameterMapper for Widen {
 
 /// One phase of the schooling.
 #[derive(Debug, Clone)]
-pub(crate) struct Lesson {
+pub struct Lesson {
     /// The name that its metrics carry.
-    pub(crate) stage: &'static str,
+    pub stage: &'static str,
     /// At most so many updates.
-    pub(crate) steps: u64,
-    /// Ends once the mean loss of the last [`WINDOW`] updates is below this.
-    pub(crate) until: Option<f64>,
+    pub steps: u64,
+    /// Ends once the mean loss of the last 20 updates is below this.
+    pub until: Option<f64>,
     /// Texts of each update.
-    pub(crate) texts: usize,
+    pub texts: usize,
     /// The learning rate by update.
-    pub(crate) schedule: Schedule,
+    pub schedule: Schedule,
     /// Operations of a chain, from and to.
-    pub(crate) operations: (usize, usize),
+    pub operations: (usize, usize),
     /// How the traces are written.
-    pub(crate) habits: Habits,
+    pub habits: Habits,
     /// How many of the texts are the teacher's: question and solution, then the trace.
-    pub(crate) teacher_share: f64,
+    pub teacher_share: f64,
 }
 
 /// Updates that [`Lesson::until`] looks at.
@@ -76,16 +79,23 @@ const WINDOW: usize = 20;
 const DRAWS: u64 = 1;
 
 /// What texts are made with, and who watches.
-pub(crate) struct School<'a> {
-    pub(crate) tokenizer: &'a Tokenizer,
-    pub(crate) format: &'a PromptFormat,
-    pub(crate) seed: u64,
+#[derive(Debug)]
+pub struct School<'a> {
+    /// How texts become tokens.
+    pub tokenizer: &'a Tokenizer,
+    /// How problems and traces become texts.
+    pub format: &'a PromptFormat,
+    /// Seeds weights and texts.
+    pub seed: u64,
 }
 
 impl School<'_> {
     /// Trains a fresh decoder through `lessons`, never on a held-out question. Also names the lessons that ended
     /// before their loss was where it should be.
-    pub(crate) fn attend(
+    ///
+    /// # Errors
+    /// A non-finite number; what the observer refuses.
+    pub fn attend(
         &self,
         lessons: &[Lesson],
         device: &Device,

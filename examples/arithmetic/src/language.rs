@@ -18,7 +18,10 @@ const CHAT_TEMPLATE: &str = "{% for message in messages %}<|{{ message.role }}|>
                              {% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}";
 
 /// The prompt format of the world.
-pub(crate) fn format() -> Result<PromptFormat> {
+///
+/// # Errors
+/// None: the file is a part of the program.
+pub fn format() -> Result<PromptFormat> {
     Ok(PromptFormat::from_toml(
         "format.toml",
         include_str!("format.toml"),
@@ -26,7 +29,10 @@ pub(crate) fn format() -> Result<PromptFormat> {
 }
 
 /// Writes the tokenizer's files to `folder` and reads them back: the only way in is the files' own.
-pub(crate) fn tokenizer(folder: &Path) -> Result<Tokenizer> {
+///
+/// # Errors
+/// A file that cannot be written.
+pub fn tokenizer(folder: &Path) -> Result<Tokenizer> {
     std::fs::create_dir_all(folder)?;
     let config = json!({
         "eos_token": END,
