@@ -39,10 +39,15 @@ impl Draws {
         items[self.below(items.len())]
     }
 
-    /// True with probability `probability`.
-    pub fn chance(&mut self, probability: f64) -> bool {
+    /// A number in `[0, 1)`.
+    pub fn uniform(&mut self) -> f64 {
         let drawn = self.stream.uniform(self.next);
         self.next += 1;
-        drawn < probability
+        drawn
+    }
+
+    /// True with probability `probability`.
+    pub fn chance(&mut self, probability: f64) -> bool {
+        self.uniform() < probability
     }
 }

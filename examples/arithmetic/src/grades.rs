@@ -5,7 +5,9 @@
 use didact::distill::CollectedExplanation;
 use serde::{Deserialize, Serialize};
 
-use crate::world::Chain;
+use crate::chain::Chain;
+use crate::grade::Grade;
+use crate::world::World;
 
 /// How many of a teacher's explanations do what, as fractions.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
@@ -14,6 +16,8 @@ pub struct Grades {
     pub explanations: usize,
     /// Every step, each right, nothing else.
     pub clean: f64,
+    /// Every step, each right, whatever else is said.
+    pub good: f64,
     /// Ends in the answer.
     pub ends_right: f64,
     /// Some step's value is wrong, or the steps are not those of the question.
@@ -24,31 +28,47 @@ pub struct Grades {
     pub digresses: f64,
     /// Wrong first, then put right.
     pub corrects: f64,
+    /// States a value without the operations that lead to it.
+    pub leaks: f64,
 }
 
 impl Grades {
     /// Grades every explanation.
-    pub fn of(explanations: &[CollectedExplanation]) -> Self {
-        let mut grades = Self {
-            explanations: explanations.len(),
-            ..Self::default()
+    #[must_use]
+    pub fn of(world: World, explanations: &[CollectedExplanation]) -> Self {
+        Self::of_texts(
+            world,
+            explanations
+                .iter()
+                .map(|e| (e.problem.question.as_str(), e.explanation.as_str())),
+        )
+    }
+
+    /// Grades pairs of a question and an explanation of it.
+    #[must_use]
+    pub fn of_texts<'a>(world: World, texts: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
+        let grades: Vec<Grade> = texts
+            .into_iter()
+            .map(|(question, explanation)| {
+                let chain = Chain::parse(world, question);
+                chain.map_or_else(Grade::default, |chain| chain.grade(explanation))
+            })
+            .collect();
+        let share = 1.0 / grades.len().max(1) as f64;
+        let of = |found: fn(&Grade) -> bool| {
+            let found = grades.iter().filter(|grade| found(grade));
+            found.fold(0.0, |sum, _| sum + share)
         };
-        let share = 1.0 / explanations.len().max(1) as f64;
-        for explained in explanations {
-            let Some(chain) = Chain::parse(&explained.problem.question) else {
-                continue;
-            };
-            let grade = chain.grade(&explained.explanation);
-            let mut count = |total: fn(&mut Self) -> &mut f64, found: bool| {
-                *total(&mut grades) += if found { share } else { 0.0 };
-            };
-            count(|g| &mut g.clean, grade.is_clean());
-            count(|g| &mut g.ends_right, grade.ends_right);
-            count(|g| &mut g.wrong, grade.wrong || grade.malformed);
-            count(|g| &mut g.skips, grade.skips);
-            count(|g| &mut g.digresses, grade.digresses);
-            count(|g| &mut g.corrects, grade.corrects);
+        Self {
+            explanations: grades.len(),
+            clean: of(|g| g.is_clean()),
+            good: of(|g| g.is_good()),
+            ends_right: of(|g| g.ends_right),
+            wrong: of(|g| g.wrong || g.malformed),
+            skips: of(|g| g.skips),
+            digresses: of(|g| g.digresses),
+            corrects: of(|g| g.corrects),
+            leaks: of(|g| g.leaks),
         }
-        grades
     }
 }

@@ -8,7 +8,7 @@ use didact::data::{PromptFormat, Tokenizer};
 use serde_json::{Value, json};
 
 use crate::Result;
-use crate::world::ALPHABET;
+use crate::world::World;
 
 /// Ends a turn and the sequence.
 const END: &str = "<|end|>";
@@ -28,11 +28,11 @@ pub fn format() -> Result<PromptFormat> {
     )?)
 }
 
-/// Writes the tokenizer's files to `folder` and reads them back: the only way in is the files' own.
+/// Writes the files of a world's tokenizer to `folder` and reads them back: the only way in is the files' own.
 ///
 /// # Errors
 /// A file that cannot be written.
-pub fn tokenizer(folder: &Path) -> Result<Tokenizer> {
+pub fn tokenizer(world: &World, folder: &Path) -> Result<Tokenizer> {
     std::fs::create_dir_all(folder)?;
     let config = json!({
         "eos_token": END,
@@ -40,7 +40,7 @@ pub fn tokenizer(folder: &Path) -> Result<Tokenizer> {
         "tokenizer_class": "PreTrainedTokenizerFast",
     });
     for (name, content) in [
-        ("tokenizer.json", description()?),
+        ("tokenizer.json", description(world)?),
         ("tokenizer_config.json", config),
     ] {
         std::fs::write(folder.join(name), serde_json::to_string_pretty(&content)?)?;
@@ -51,7 +51,7 @@ pub fn tokenizer(folder: &Path) -> Result<Tokenizer> {
 /// A byte-level BPE tokenizer without merges, in the format of Hugging Face's `tokenizers`.
 ///
 /// Tags are tokens of their own, but text: an answer is decoded with them.
-fn description() -> Result<Value> {
+fn description(world: &World) -> Result<Value> {
     let format = format()?;
     let (solution, thought) = (&format.solution, &format.student.thought);
     let explanation = &format.teacher.explanation;
@@ -76,7 +76,7 @@ fn description() -> Result<Value> {
             vocabulary.insert(content.to_owned(), token["id"].clone());
         }
     }
-    for character in ALPHABET.chars() {
+    for character in world.alphabet().chars() {
         // Byte-level vocabularies write the space as Ġ.
         let token = if character == ' ' { 'Ġ' } else { character };
         vocabulary.insert(token.to_string(), json!(vocabulary.len()));
@@ -106,20 +106,25 @@ mod tests {
     use didact::core::TokenBytes;
 
     use super::*;
+    use crate::chain::Chain;
     use crate::draws::Draws;
-    use crate::world::{Chain, Habits};
+    use crate::world::Habits;
 
     fn loaded() -> (Tokenizer, PromptFormat) {
         let folder = tempfile::tempdir().unwrap();
-        (tokenizer(folder.path()).unwrap(), format().unwrap())
+        (
+            tokenizer(&World::SMALL, folder.path()).unwrap(),
+            format().unwrap(),
+        )
     }
 
     #[test]
     fn one_token_a_character_and_one_a_tag() {
         let (tokenizer, format) = loaded();
-        let encoding = tokenizer.encode(ALPHABET).unwrap();
-        assert_eq!(encoding.ids.len(), ALPHABET.chars().count());
-        assert_eq!(tokenizer.decode(&encoding.ids, true).unwrap(), ALPHABET);
+        let alphabet = World::SMALL.alphabet();
+        let encoding = tokenizer.encode(&alphabet).unwrap();
+        assert_eq!(encoding.ids.len(), alphabet.chars().count());
+        assert_eq!(tokenizer.decode(&encoding.ids, true).unwrap(), alphabet);
         for tags in [
             &format.solution,
             &format.student.thought,
@@ -141,7 +146,7 @@ mod tests {
     fn teacher_and_student_read_the_same_explanation() {
         let (tokenizer, format) = loaded();
         let mut draws = Draws::new(1, 0, 0);
-        let chain = Chain::draw(3, &mut draws);
+        let chain = Chain::draw(World::SMALL, 3, &mut draws);
         let trace = chain.trace(Habits::NONE, &mut draws);
         let problem = chain.problem("p".to_owned(), trace.clone());
         let teacher = format

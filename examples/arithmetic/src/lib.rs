@@ -5,17 +5,22 @@
 //!
 //! | module | what it owns |
 //! |---|---|
-//! | [`world`] | problems, traces in several styles, what an explanation does |
-//! | [`grades`] | how many explanations do what |
+//! | [`world`] | what problems, traces and solutions are like |
+//! | [`chain`] | one problem and its traces |
+//! | [`grade`], [`grades`] | what an explanation does, and how many do what |
 //! | [`language`] | how texts become tokens, and the prompt format |
 //! | [`schooling`] | from random weights to worked arithmetic |
+//! | [`widening`] | a decoder of twice the width that computes the same |
 //! | [`draws`] | draws taken one after the other from a random stream |
 #![forbid(unsafe_code)]
 
+pub mod chain;
 pub mod draws;
+pub mod grade;
 pub mod grades;
 pub mod language;
 pub mod schooling;
+pub mod widening;
 pub mod world;
 
 /// What the tokenizer, the prompt format or the trainer refuses.

@@ -17,30 +17,75 @@ use didact::rl::{
     AdamWConfig, MetricsKind, MetricsRecord, Observer, Phase, Progress, Schedule, StepOptions,
     Trainer, TrainingSequence,
 };
+use serde::Serialize;
 
 use crate::Result;
+use crate::chain::Chain;
 use crate::draws::Draws;
-use crate::world::{Chain, Habits};
+use crate::world::{Habits, World};
 
-/// The decoder's sizes: 0.1 million parameters.
-///
-/// # Errors
-/// What the decoder refuses.
-pub fn decoder_config(tokenizer: &Tokenizer) -> Result<DecoderConfig> {
-    Ok(DecoderConfig::new(DecoderOptions {
-        max_position_embeddings: 192,
-        // Texts are short: wavelengths of up to some hundreds of tokens.
-        rope_theta: 1_000.0,
-        eos_token_ids: tokenizer.eos().into_iter().collect(),
-        ..DecoderOptions::new(Family::Llama, tokenizer.vocabulary_size(), 64, 168, 2, 4)
-    })?)
+/// How large a decoder is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Size {
+    /// Width of the hidden states.
+    pub hidden: usize,
+    /// Width of the gated MLP.
+    pub mlp: usize,
+    /// Layers.
+    pub layers: usize,
+    /// Heads, each with keys of its own.
+    pub heads: usize,
+    /// The longest text that it reads, in tokens.
+    pub context: usize,
+}
+
+impl Size {
+    /// 0.1 million parameters.
+    pub const TINY: Self = Self {
+        hidden: 64,
+        mlp: 168,
+        layers: 2,
+        heads: 4,
+        context: 192,
+    };
+
+    /// The decoder's configuration.
+    ///
+    /// # Errors
+    /// What the decoder refuses.
+    pub fn config(self, tokenizer: &Tokenizer) -> Result<DecoderConfig> {
+        let vocabulary = tokenizer.vocabulary_size();
+        let Self {
+            hidden,
+            mlp,
+            layers,
+            heads,
+            context,
+        } = self;
+        Ok(DecoderConfig::new(DecoderOptions {
+            max_position_embeddings: context,
+            // Texts are short: wavelengths of up to some hundreds of tokens.
+            rope_theta: 1_000.0,
+            eos_token_ids: tokenizer.eos().into_iter().collect(),
+            ..DecoderOptions::new(Family::Llama, vocabulary, hidden, mlp, layers, heads)
+        })?)
+    }
+
+    /// A decoder of this size that knows nothing.
+    ///
+    /// # Errors
+    /// What the decoder refuses.
+    pub fn fresh(self, tokenizer: &Tokenizer, seed: u64, device: &Device) -> Result<Decoder> {
+        let decoder = Decoder::init(&self.config(tokenizer)?, seed, device);
+        Ok(decoder.map_parameters(&mut Enlarge))
+    }
 }
 
 /// Makes fresh weights larger: 0.06 rather than 0.02, which suits widths of some hundreds and would cost a
 /// width of 64 more than twice as many updates before the arithmetic arrives.
-struct Widen;
+struct Enlarge;
 
-impl ParameterMapper for Widen {
+impl ParameterMapper for Enlarge {
     fn map<const D: usize>(&mut self, _path: &str, weights: Param<Tensor<D>>) -> Param<Tensor<D>> {
         // Norms have one dimension and stay as they are.
         if D < 2 {
@@ -52,7 +97,7 @@ impl ParameterMapper for Widen {
 }
 
 /// One phase of the schooling.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize)]
 pub struct Lesson {
     /// The name that its metrics carry.
     pub stage: &'static str,
@@ -68,6 +113,10 @@ pub struct Lesson {
     pub operations: (usize, usize),
     /// How the traces are written.
     pub habits: Habits,
+    /// How many of the texts have no more operations than `plain_operations` and a trace without habits.
+    pub plain_share: f64,
+    /// Operations of those, from and to.
+    pub plain_operations: (usize, usize),
     /// How many of the texts are the teacher's: question and solution, then the trace.
     pub teacher_share: f64,
 }
@@ -81,6 +130,8 @@ const DRAWS: u64 = 1;
 /// What texts are made with, and who watches.
 #[derive(Debug)]
 pub struct School<'a> {
+    /// What the texts are about.
+    pub world: World,
     /// How texts become tokens.
     pub tokenizer: &'a Tokenizer,
     /// How problems and traces become texts.
@@ -90,19 +141,17 @@ pub struct School<'a> {
 }
 
 impl School<'_> {
-    /// Trains a fresh decoder through `lessons`, never on a held-out question. Also names the lessons that ended
-    /// before their loss was where it should be.
+    /// Trains a decoder through `lessons`, never on a held-out question. Also names the lessons that ended before
+    /// their loss was where it should be.
     ///
     /// # Errors
     /// A non-finite number; what the observer refuses.
     pub fn attend(
         &self,
+        decoder: Decoder,
         lessons: &[Lesson],
-        device: &Device,
         observer: &mut dyn Observer,
     ) -> Result<(Decoder, Vec<&'static str>)> {
-        let decoder = Decoder::init(&decoder_config(self.tokenizer)?, self.seed, device);
-        let decoder = decoder.map_parameters(&mut Widen);
         let optimizer = AdamWConfig {
             beta2: 0.99,
             weight_decay: 0.01,
@@ -173,12 +222,17 @@ impl School<'_> {
 
     /// A text of the lesson; none where the draw is held out.
     fn example(&self, lesson: &Lesson, draws: &mut Draws) -> Result<Option<SupervisedExample>> {
-        let operations = draws.between(lesson.operations.0, lesson.operations.1);
-        let chain = Chain::draw(operations, draws);
+        let plain = lesson.plain_share > 0.0 && draws.chance(lesson.plain_share);
+        let ((from, to), habits) = if plain {
+            (lesson.plain_operations, Habits::NONE)
+        } else {
+            (lesson.operations, lesson.habits)
+        };
+        let chain = Chain::draw(self.world, draws.between(from, to), draws);
         if chain.is_held_out() {
             return Ok(None);
         }
-        let trace = chain.trace(lesson.habits, draws);
+        let trace = chain.trace(habits, draws);
         let problem = chain.problem(String::new(), String::new());
         Ok(Some(if draws.chance(lesson.teacher_share) {
             self.format

@@ -14,8 +14,8 @@ use std::time::Duration;
 
 use arithmetic::grades::Grades;
 use arithmetic::language;
-use arithmetic::schooling::{School, decoder_config};
-use arithmetic::world::problems;
+use arithmetic::schooling::{School, Size};
+use arithmetic::world::{ProblemSet, World};
 use clap::Parser;
 use didact::Device;
 use didact::core::Problem;
@@ -59,17 +59,16 @@ fn start(options: &Options) -> Result<()> {
 
     console.heading("schooling: random weights learn worked arithmetic");
     let school = School {
+        world: World::SMALL,
         tokenizer,
         format,
         seed: options.seed,
     };
     let (decoder, missed) = {
         let mut watchers = (&mut directory, (&mut console, &mut board));
-        school.attend(
-            &options.lessons(),
-            &Device::flex().autodiff(),
-            &mut watchers,
-        )?
+        let device = Device::flex().autodiff();
+        let fresh = Size::TINY.fresh(tokenizer, options.seed, &device)?;
+        school.attend(fresh, &options.lessons(), &mut watchers)?
     };
     decoder.save_folder(&base)?;
     for lesson in missed {
@@ -101,8 +100,8 @@ fn start(options: &Options) -> Result<()> {
         after: read("after")?,
     };
     let grades = BeforeAfter {
-        before: Grades::of(&explanations.before),
-        after: Grades::of(&explanations.after),
+        before: Grades::of(World::SMALL, &explanations.before),
+        after: Grades::of(World::SMALL, &explanations.after),
     };
     directory.write_json("grades.json", &grades)?;
     console.line(&report::table(&results, &explanations, &grades));
@@ -117,10 +116,21 @@ fn start(options: &Options) -> Result<()> {
 
 /// What the loop works on; the tokenizer's files are written to `folder`.
 fn task(options: &Options, folder: &Path) -> Result<Task> {
-    let (tokenizer, format) = (language::tokenizer(folder)?, language::format()?);
+    let (tokenizer, format) = (
+        language::tokenizer(&World::SMALL, folder)?,
+        language::format()?,
+    );
     let (train, held_out) = options.problems();
     let drawn = |stream, count, held_out| {
-        problems(options.seed, stream, count, held_out, OPERATIONS, HABITS)
+        World::SMALL.problems(&ProblemSet {
+            seed: options.seed,
+            stream,
+            count,
+            held_out,
+            operations: OPERATIONS,
+            with: None,
+            habits: HABITS,
+        })
     };
     Ok(Task {
         teacher: TeacherTask {
@@ -137,7 +147,7 @@ fn task(options: &Options, folder: &Path) -> Result<Task> {
 fn dry_run(options: &Options) -> Result<()> {
     let folder = tempfile::tempdir()?;
     let task = task(options, folder.path())?;
-    let sizes = decoder_config(&task.teacher.tokenizer)?;
+    let sizes = Size::TINY.config(&task.teacher.tokenizer)?;
     for stage in plan(
         &task,
         &(&sizes).into(),

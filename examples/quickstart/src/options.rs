@@ -42,6 +42,7 @@ pub(crate) const HABITS: Habits = Habits {
     skip: 0.45,
     digress: 0.35,
     correct: 0.25,
+    ..Habits::NONE
 };
 
 impl Options {
@@ -72,6 +73,8 @@ impl Options {
                 },
                 operations: (1, 3),
                 habits: Habits::NONE,
+                plain_share: 0.0,
+                plain_operations: (1, 1),
                 teacher_share: 0.0,
             },
             Lesson {
@@ -88,6 +91,8 @@ impl Options {
                 },
                 operations: OPERATIONS,
                 habits: HABITS,
+                plain_share: 0.0,
+                plain_operations: (1, 1),
                 teacher_share: 0.5,
             },
         ]
