@@ -64,6 +64,9 @@ pub struct SampleScores {
     pub truncated: bool,
     /// The explanation's text.
     pub explanation: String,
+    /// What the sample answers the question with: what a solver wrote where its answer belongs, none where it wrote
+    /// nothing there; an explanation is its own answer.
+    pub answered: Option<String>,
     /// Sampled tokens in the completion.
     pub completion_tokens: usize,
 }

@@ -2,7 +2,23 @@
 
 use didact_core::{SpannedSequence, TokenBytes, TokenId};
 
+use serde::{Deserialize, Serialize};
+
 use crate::{Prompt, PromptFormat, Result, Tokenizer};
+
+/// The part of a student's text that is judged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AnswerPlace {
+    /// What stands between the solution's tags after the thought; an answer without them is wrong. Where the answer
+    /// is all that is wanted, sampling ends with the end tag.
+    #[default]
+    Solution,
+    /// Everything after the thought's end tag; a thought that is not closed is wrong.
+    AfterThought,
+    /// The whole text, thought included.
+    Anywhere,
+}
 
 /// A student's own thought and answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,6 +31,23 @@ pub struct StudentAnswer {
     pub closed: bool,
     /// What the student itself wrote between its solution tags after the thought, if both are there.
     pub solution: Option<String>,
+    /// Everything that the student wrote, without an end of sequence that it stopped with.
+    pub text: String,
+}
+
+impl StudentAnswer {
+    /// The part of the text that stands at `place`, if it is there.
+    #[must_use]
+    pub fn at(&self, place: AnswerPlace, format: &PromptFormat) -> Option<&str> {
+        match place {
+            AnswerPlace::Solution => self.solution.as_deref(),
+            AnswerPlace::AfterThought => self
+                .text
+                .split_once(&format.student.thought.end)
+                .map(|(_, after)| after),
+            AnswerPlace::Anywhere => Some(&self.text),
+        }
+    }
 }
 
 /// Reads ids that a student sampled after [`Prompt::student_prefix`].
@@ -32,7 +65,8 @@ pub fn student_answer(
 ) -> Result<StudentAnswer> {
     let end = &format.student.thought.end;
     let thought = prompt.student_thought(tokenizer, ids, end)?;
-    let written = tokenizer.bytes_of(ids);
+    let ended = tokenizer.eos().is_some() && ids.last().copied() == tokenizer.eos();
+    let written = tokenizer.bytes_of(&ids[..ids.len() - usize::from(ended)]);
     let written = String::from_utf8_lossy(&written);
     let after = written
         .find(end.as_str())
@@ -45,5 +79,6 @@ pub fn student_answer(
             .solution
             .first_content(after)
             .map(|(_, text)| text.trim().to_owned()),
+        text: written.into_owned(),
     })
 }

@@ -15,12 +15,12 @@ mod text;
 mod token_table;
 mod tokenizer;
 
-pub use answer::{StudentAnswer, student_answer};
+pub use answer::{AnswerPlace, StudentAnswer, student_answer};
 pub use chat_template::{ChatTemplate, Message};
 pub use error::{Error, Result};
 pub use example::{SupervisedExample, SupervisedText};
 pub use format::{PromptFormat, StudentFormat, SystemPlacement, Tags, TeacherFormat};
 pub use problems::{MAX_LINE_BYTES, read_problems, read_problems_from, read_problems_with};
-pub use prompt::{Explained, Prompt, from_tokens};
+pub use prompt::{Explained, Prompt, from_tokens, thought_from_tokens};
 pub use text::{ExplainedText, TextSample, from_text};
 pub use tokenizer::{Encoding, Tokenizer};

@@ -114,7 +114,30 @@ pub fn from_tokens(
     ids: &[TokenId],
 ) -> Result<Explained> {
     let _ = problem;
-    let thought = prompt.student_thought(tokenizer, ids, &format.teacher.explanation.end)?;
+    spliced(tokenizer, prompt, ids, &format.teacher.explanation.end)
+}
+
+/// The same for ids that a student sampled after a prompt that is [its own](Prompt::into_student): its thought is
+/// what it explained to itself, and both sequences begin with the question alone.
+///
+/// # Errors
+/// What the tokenizer refuses.
+pub fn thought_from_tokens(
+    format: &PromptFormat,
+    tokenizer: &Tokenizer,
+    prompt: &Prompt,
+    ids: &[TokenId],
+) -> Result<Explained> {
+    spliced(tokenizer, prompt, ids, &format.student.thought.end)
+}
+
+fn spliced(
+    tokenizer: &Tokenizer,
+    prompt: &Prompt,
+    ids: &[TokenId],
+    end_tag: &str,
+) -> Result<Explained> {
+    let thought = prompt.student_thought(tokenizer, ids, end_tag)?;
     Ok(Explained {
         teacher: SpannedSequence {
             prefix: Arc::clone(&prompt.ids),
@@ -141,6 +164,16 @@ pub(crate) struct Thought {
 }
 
 impl Prompt {
+    /// The same with the student's prompt in place of the teacher's: question, opened thought tag, padding.
+    #[must_use]
+    pub fn into_student(self) -> Self {
+        Self {
+            ids: Arc::clone(&self.student_prefix),
+            text: self.student_text.clone(),
+            ..self
+        }
+    }
+
     /// The student's sequence whose thought is what `ids` hold before `end_tag`.
     pub(crate) fn student_thought(
         &self,

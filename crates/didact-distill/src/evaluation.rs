@@ -13,9 +13,8 @@
 //! Answers to one problem are not independent, so intervals are clustered by problem: see
 //! [`Interval::of_cluster_means`](crate::Interval::of_cluster_means).
 
-use didact_core::{
-    Completion, GenerateRequest, Sampling, SpannedSequence, StopReason, StreamKey, TokenBytes,
-};
+use didact_core::{Completion, GenerateRequest, Sampling, SpannedSequence, StopReason, StreamKey};
+pub use didact_data::AnswerPlace;
 use didact_data::{StudentAnswer, student_answer};
 use didact_rl::rollout::{PolicyEngine, PreparedProblem, TeacherTask};
 use didact_rl::{Observer, Phase, Progress};
@@ -33,20 +32,6 @@ mod pass_at_k;
 pub use answers::Answers;
 pub use judge::{Exactly, Judge, Judgement, Mathematics};
 pub use pass_at_k::pass_at_k;
-
-/// The part of a student's text that is judged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum AnswerPlace {
-    /// What stands between the solution's tags after the thought; an answer without them is wrong. Sampling ends
-    /// with the end tag.
-    #[default]
-    Solution,
-    /// Everything after the thought's end tag; a thought that is not closed is wrong.
-    AfterThought,
-    /// The whole text, thought included.
-    Anywhere,
-}
 
 /// Which answers are sampled of each problem.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -290,21 +275,14 @@ fn batch(
     Ok(lines
         .map(|((((problem, sample), completion), read), log_prob)| {
             let Completion { ids, stop, .. } = &completion;
-            let written = ids.len() - usize::from(*stop == StopReason::StopToken);
-            let bytes = task.tokenizer.bytes_of(&ids[..written]);
-            let text = String::from_utf8_lossy(&bytes).into_owned();
-            let answer = match config.answer_place {
-                AnswerPlace::Solution => read.solution,
-                AnswerPlace::AfterThought => text
-                    .split_once(&task.format.student.thought.end)
-                    .map(|(_, after)| after.to_owned()),
-                AnswerPlace::Anywhere => Some(text.clone()),
-            };
+            let answer = read
+                .at(config.answer_place, &task.format)
+                .map(str::to_owned);
             let judgement = examination.judge.judge(&problem.problem, answer.as_deref());
             AnswerRecord {
                 problem: problem.problem.id.clone(),
                 sample: *sample,
-                text,
+                text: read.text,
                 tokens: ids.len(),
                 stop: *stop,
                 closed: read.closed,

@@ -304,13 +304,10 @@ impl Stages<'_> {
     }
 
     fn resolve_teacher(&self, teacher: &Decoder) -> Result<ResolvedTeacherConfig> {
-        let TeacherTask {
-            tokenizer, format, ..
-        } = &self.task.teacher;
+        let task = &self.task.teacher;
         let context = teacher.config().max_position_embeddings;
-        let eos: Vec<_> = tokenizer.eos().into_iter().collect();
-        let end_tag = &format.teacher.explanation.end;
-        Ok(self.config.teacher.resolve(context, &eos, end_tag)?)
+        let eos: Vec<_> = task.tokenizer.eos().into_iter().collect();
+        Ok(self.config.teacher.resolve(context, &eos, task.end_tag())?)
     }
 
     fn warm_up(&mut self, teacher: Decoder) -> Result<Decoder> {

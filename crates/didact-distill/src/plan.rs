@@ -39,7 +39,7 @@ impl PlannedStage {
         let eos = task.tokenizer.eos();
         let eos: Vec<_> = eos.into_iter().collect();
         let context = policy.config.max_position_embeddings;
-        let mut resolved = config.resolve(context, &eos, &task.format.teacher.explanation.end)?;
+        let mut resolved = config.resolve(context, &eos, task.end_tag())?;
         resolved.credit = resolved.credit.with_terms_of(&task.reward.token_terms())?;
         resolved.curriculum.build(resolved.seed, problems)?;
         let prepared = task.prepare(problems, resolved.max_prompt_tokens)?;

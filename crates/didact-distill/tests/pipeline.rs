@@ -42,11 +42,11 @@ fn prepared(seed: u64) -> (Task, DecoderConfig, PipelineConfig) {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../didact-data/tests/tokenizers/small");
     let tokenizer = Tokenizer::from_folder(folder).expect("the test tokenizer");
     let task = Task {
-        teacher: TeacherTask {
-            tokenizer: Arc::new(tokenizer),
-            format: PromptFormat::think(),
-            reward: Arc::new(rlt().resolve().expect("the published reward")),
-        },
+        teacher: TeacherTask::new(
+            Arc::new(tokenizer),
+            PromptFormat::think(),
+            Arc::new(rlt().resolve().expect("the published reward")),
+        ),
         train: (1..5).map(problem).collect(),
         held_out: (5..8).map(problem).collect(),
     };

@@ -23,9 +23,9 @@ pub const UNDECIDED_TERM: &str = "answer/undecided";
 /// [`answer`](didact_core::Problem::answer) by [`verify_within`], `format` is 1 where [`extract_answer`] finds a mark.
 /// Every value is logged, under [`CORRECT_TERM`], [`FORMAT_TERM`] and [`UNDECIDED_TERM`].
 ///
-/// It asks for no scores. The text it reads is [`SampleScores::explanation`](didact_core::SampleScores::explanation),
-/// the only text that a reward is given: what the completion holds before its end tag. A student that is to be
-/// rewarded so must therefore write its answer there, or be sampled in a format whose tags enclose the whole answer.
+/// It asks for no scores and reads [`SampleScores::answered`](didact_core::SampleScores::answered) alone; a sample
+/// without an answer has neither. Where an answer is told from the rest by its place, such as between a student's
+/// solution tags, it needs no mark of its own: set `marked_only` to false.
 ///
 /// ```
 /// use didact_core::{GroupScores, Problem, Reward, SampleScores};
@@ -44,7 +44,8 @@ pub const UNDECIDED_TERM: &str = "answer/undecided";
 ///     scores: Vec::new(),
 ///     closed: true,
 ///     truncated: false,
-///     explanation: text.into(),
+///     explanation: String::new(),
+///     answered: Some(text.into()),
 ///     completion_tokens: 5,
 /// };
 /// let group = GroupScores {
@@ -67,6 +68,10 @@ pub struct CorrectnessReward {
     /// model in training can learn to exploit. Default: true.
     #[serde(default = "yes")]
     pub marked_only: bool,
+    /// Whether the answer must be the expected text itself, but for space around it, rather than equal to it in the
+    /// sense of mathematics; marks then count for nothing. Default: false.
+    #[serde(default)]
+    pub exact: bool,
 }
 
 const fn yes() -> bool {
@@ -78,6 +83,7 @@ impl Default for CorrectnessReward {
         Self {
             format_coefficient: 0.0,
             marked_only: true,
+            exact: false,
         }
     }
 }
@@ -106,10 +112,12 @@ impl Reward for CorrectnessReward {
         };
         let limits = Limits::default();
         let outcomes = group.samples.iter().map(|sample| {
-            let marked = extract_answer(&sample.explanation).is_some();
-            let verdict = (marked || !self.marked_only)
-                .then(|| verify_within(expected, &sample.explanation, &limits));
-            let correct = f64::from(verdict.is_some_and(|v| v.equal));
+            let answered = sample.answered.as_deref().unwrap_or_default();
+            let marked = extract_answer(answered).is_some();
+            let judged = !self.exact && (marked || !self.marked_only);
+            let verdict = judged.then(|| verify_within(expected, answered, &limits));
+            let same = self.exact && answered.trim() == expected.trim();
+            let correct = f64::from(same || verdict.is_some_and(|v| v.equal));
             let undecided = verdict.is_some_and(|v| matches!(v.why, Why::Undecided(_)));
             let format = f64::from(marked);
             Outcome::Scored {
@@ -145,7 +153,8 @@ mod tests {
             scores: Vec::new(),
             closed: true,
             truncated: false,
-            explanation: text.to_owned(),
+            explanation: String::new(),
+            answered: Some(text.to_owned()),
             completion_tokens: 1,
         };
         let group = GroupScores {
@@ -162,6 +171,7 @@ mod tests {
         let lenient = CorrectnessReward {
             format_coefficient: 0.1,
             marked_only: false,
+            ..CorrectnessReward::default()
         };
         for (text, by_default, leniently) in [
             (r"\boxed{12}", 1.0, 1.1),
@@ -177,6 +187,18 @@ mod tests {
             };
             assert!((of(&plain) - by_default).abs() < 1e-12, "{text}");
             assert!((of(&lenient) - leniently).abs() < 1e-12, "{text}");
+        }
+    }
+
+    #[test]
+    fn an_exact_answer_is_the_expected_text() {
+        let exact = CorrectnessReward {
+            exact: true,
+            ..CorrectnessReward::default()
+        };
+        for (text, reward) in [("07", 1.0), (" 07 ", 1.0), ("7", 0.0), ("", 0.0)] {
+            let outcome = evaluate(&exact, Some("07"), text).unwrap();
+            assert_eq!(outcome.reward(), Some(reward), "{text}");
         }
     }
 

@@ -18,6 +18,7 @@ fn sample(solution: &[f32], teacher: &[f32], student: &[f32], closed: bool) -> S
         closed,
         truncated: !closed,
         explanation: String::new(),
+        answered: None,
         completion_tokens: teacher.len(),
     }
 }

@@ -225,6 +225,7 @@ impl<'a> Rescorer<'a> {
             closed: record.closed,
             truncated: record.stop.is_truncated(),
             explanation: record.text.clone(),
+            answered: record.answered.clone(),
             completion_tokens: record.ids.len(),
         })
     }

@@ -8,18 +8,20 @@ use std::sync::Arc;
 use didact_core::{
     Completion, Generate, GenerateRequest, Outcome, Problem, Reward, Sampling, Score, StreamKey,
 };
-use didact_data::{Explained, Prompt, PromptFormat, Tokenizer, from_tokens};
+use didact_data::{Explained, Prompt, PromptFormat, Tokenizer};
 
 use crate::{Error, Result};
 
 mod record;
+mod role;
 mod scoring;
 
 pub use record::{RolloutOrigin, RolloutRecord, ScoreRecord, token_texts};
+pub use role::Role;
 pub use scoring::score;
 pub(crate) use scoring::{outcomes, sample_scores};
 
-/// What explanations are made with and judged by.
+/// What a policy's texts are made with and judged by.
 #[derive(Clone)]
 pub struct TeacherTask {
     /// Turns text into ids for teacher and student alike.
@@ -28,12 +30,15 @@ pub struct TeacherTask {
     pub format: PromptFormat,
     /// Turns scores into rewards.
     pub reward: Arc<dyn Reward>,
+    /// What the policy writes.
+    pub role: Role,
 }
 
 impl std::fmt::Debug for TeacherTask {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("TeacherTask")
             .field("format", &self.format)
+            .field("role", &self.role)
             .finish_non_exhaustive()
     }
 }
@@ -48,7 +53,31 @@ pub struct PreparedProblem {
 }
 
 impl TeacherTask {
-    /// Makes the prompts of `problems`.
+    /// The task of a teacher that explains.
+    #[must_use]
+    pub fn new(tokenizer: Arc<Tokenizer>, format: PromptFormat, reward: Arc<dyn Reward>) -> Self {
+        Self {
+            tokenizer,
+            format,
+            reward,
+            role: Role::Teacher,
+        }
+    }
+
+    /// The same for a policy that does something else.
+    #[must_use]
+    pub const fn with_role(mut self, role: Role) -> Self {
+        self.role = role;
+        self
+    }
+
+    /// The tag that closes what the policy writes.
+    #[must_use]
+    pub fn end_tag(&self) -> &str {
+        self.role.end_tag(&self.format)
+    }
+
+    /// Makes the policy's prompts for `problems`.
     ///
     /// # Errors
     /// A problem that the format cannot hold; one whose prompt is longer than `max_prompt_tokens`, by id.
@@ -58,7 +87,7 @@ impl TeacherTask {
         max_prompt_tokens: usize,
     ) -> Result<Vec<PreparedProblem>> {
         let prepare = |problem: &Problem| {
-            let prompt = self.format.teacher_prompt(&self.tokenizer, problem)?;
+            let prompt = self.role.prompt(&self.format, &self.tokenizer, problem)?;
             if prompt.ids.len() > max_prompt_tokens {
                 return Err(Error::TrainingData {
                     what: format!("problem {}", problem.id),
@@ -145,6 +174,8 @@ pub struct Sample {
     pub completion: Completion,
     /// The same in the teacher's and the student's format, with spans.
     pub explained: Explained,
+    /// What it answers the question with, if anything ([`SampleScores::answered`](didact_core::SampleScores)).
+    pub answered: Option<String>,
     /// The reward's scores, in the order of its requests. Empty before [`score`].
     pub scores: Vec<ScoreRecord>,
     /// The policy's log-probs of the completion's tokens, where asked for.
@@ -230,16 +261,15 @@ pub fn sample(
         } = &problems[problem];
         let mut samples = Vec::with_capacity(options.group_size);
         for (index, completion) in (first..).zip(completions.by_ref().take(options.group_size)) {
+            let (format, tokenizer) = (&task.format, &task.tokenizer);
+            let (explained, answered) =
+                task.role
+                    .read(format, tokenizer, source, prompt, &completion)?;
             samples.push(Sample {
                 id: format!("{}#{index}", source.id),
                 index,
-                explained: from_tokens(
-                    &task.format,
-                    &task.tokenizer,
-                    source,
-                    prompt,
-                    &completion.ids,
-                )?,
+                explained,
+                answered,
                 completion,
                 scores: Vec::new(),
                 old_log_probs: None,

@@ -129,7 +129,7 @@ impl TeacherTrainer {
             what: format!("tokenizer {}", task.tokenizer.name()),
             problem: "it names no end of sequence, so no completion could end".to_owned(),
         })?;
-        let mut config = config.resolve(context, &[eos], &task.format.teacher.explanation.end)?;
+        let mut config = config.resolve(context, &[eos], task.end_tag())?;
         config.credit = config.credit.with_terms_of(&task.reward.token_terms())?;
         if problems.is_empty() {
             return Err(Error::TrainingData {

@@ -22,6 +22,7 @@ mod optimizer;
 mod rescoring;
 mod resume;
 mod self_teaching;
+mod solver;
 mod steps;
 mod teacher;
 
@@ -111,11 +112,11 @@ fn problems(count: usize, offset: usize) -> Vec<Problem> {
 }
 
 fn task() -> TeacherTask {
-    TeacherTask {
-        tokenizer: Arc::new(tokenizer()),
-        format: format(),
-        reward: Arc::new(didact_reward::rlt().resolve().unwrap()),
-    }
+    TeacherTask::new(
+        Arc::new(tokenizer()),
+        format(),
+        Arc::new(didact_reward::rlt().resolve().unwrap()),
+    )
 }
 
 /// A hash of all weights, in the order of the layers.

@@ -79,11 +79,11 @@ pub(crate) fn task(folder: &Path) -> Result<TeacherTask> {
     format.solution = Tags::new("<s>", "</s>");
     format.teacher.explanation = Tags::new("<e>", "</e>");
     format.student.thought = Tags::new("<t>", "</t>");
-    Ok(TeacherTask {
-        tokenizer: Arc::new(tokenizer(folder, &format)?),
+    Ok(TeacherTask::new(
+        Arc::new(tokenizer(folder, &format)?),
         format,
-        reward: Arc::new(FirstLetter),
-    })
+        Arc::new(FirstLetter),
+    ))
 }
 
 /// One token a letter, a digit and a tag, as Hugging Face's `tokenizers` writes it.

@@ -133,11 +133,7 @@ fn task(options: &Options, folder: &Path) -> Result<Task> {
         })
     };
     Ok(Task {
-        teacher: TeacherTask {
-            tokenizer: Arc::new(tokenizer),
-            format,
-            reward: Arc::new(rlt().resolve()?),
-        },
+        teacher: TeacherTask::new(Arc::new(tokenizer), format, Arc::new(rlt().resolve()?)),
         train: drawn(2, train, false),
         held_out: drawn(3, held_out, true),
     })

@@ -81,11 +81,11 @@ fn teach(options: &Options) -> Result<Outcome> {
         missing_tag_penalty: MISSING_TAG_PENALTY,
         ..RltConfig::default()
     };
-    let teacher = TeacherTask {
-        tokenizer: Arc::new(tokenizer),
-        format: PromptFormat::think(),
-        reward: Arc::new(reward.resolve()?),
-    };
+    let teacher = TeacherTask::new(
+        Arc::new(tokenizer),
+        PromptFormat::think(),
+        Arc::new(reward.resolve()?),
+    );
     if options.dry_run {
         let sizes = source.sizes()?;
         let task = Task {

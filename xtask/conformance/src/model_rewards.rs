@@ -148,6 +148,7 @@ impl Reader<'_> {
             closed: self.closed,
             truncated: false,
             explanation: String::new(),
+            answered: None,
             completion_tokens: 0,
         };
         reward

@@ -227,6 +227,7 @@ impl Scored {
             closed: self.closed,
             truncated: false,
             explanation: String::new(),
+            answered: None,
             completion_tokens: 0,
         };
         reward.evaluate_sample(&sample).map_err(|e| e.to_string())

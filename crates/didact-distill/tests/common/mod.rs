@@ -29,11 +29,11 @@ pub(crate) fn task() -> TeacherTask {
     let folder =
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../didact-data/tests/tokenizers/small");
     let tokenizer = Tokenizer::from_folder(folder).expect("the test tokenizer");
-    TeacherTask {
-        tokenizer: Arc::new(tokenizer),
-        format: PromptFormat::think(),
-        reward: Arc::new(rlt().resolve().expect("the published reward")),
-    }
+    TeacherTask::new(
+        Arc::new(tokenizer),
+        PromptFormat::think(),
+        Arc::new(rlt().resolve().expect("the published reward")),
+    )
 }
 
 pub(crate) fn engine(task: &TeacherTask, decoder: &Decoder) -> LocalEngine {

@@ -65,8 +65,11 @@ pub struct RolloutRecord {
     /// The field that the problem belongs to, where it says so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub domain: Option<String>,
-    /// The explanation's text.
+    /// The explanation's text, or a solver's thought.
     pub text: String,
+    /// What it answered the question with, if anything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answered: Option<String>,
     /// Why sampling ended.
     pub stop: StopReason,
     /// Whether the explanation was closed by its end tag.
@@ -133,6 +136,7 @@ impl RolloutRecord {
             answer: problem.answer.clone(),
             domain: problem.domain.clone(),
             text: sample.explained.text.clone(),
+            answered: sample.answered.clone(),
             stop: sample.completion.stop,
             closed: sample.explained.closed,
             straddling: sample.explained.straddling,

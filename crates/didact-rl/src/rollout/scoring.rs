@@ -331,6 +331,7 @@ pub(crate) fn sample_scores(sample: &Sample) -> SampleScores {
         closed: sample.explained.closed,
         truncated: sample.completion.stop.is_truncated(),
         explanation: sample.explained.text.clone(),
+        answered: sample.answered.clone(),
         completion_tokens: sample.completion.ids.len(),
     }
 }

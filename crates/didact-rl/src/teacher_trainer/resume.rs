@@ -93,6 +93,7 @@ impl TeacherTrainer {
         let mut text = Fingerprint::default();
         text.add(tokenizer.fingerprint().as_bytes());
         text.add(&serde_json::to_vec(&self.task.format).map_err(json)?);
+        text.add(&serde_json::to_vec(&self.task.role).map_err(json)?);
         let mut data = Fingerprint::default();
         for problems in [&self.problems, &self.held_out] {
             data.add(&(problems.len() as u64).to_le_bytes());
