@@ -128,11 +128,11 @@ fn teaching(model: &DecoderConfig, change: impl FnOnce(&mut TeacherConfig)) {
     format.teacher.system_prompt = String::new();
     format.student.system_prompt = String::new();
     format.teacher.explanation = Tags::new("<e", "e>");
-    let task = TeacherTask {
-        tokenizer: Arc::new(tokenizer()),
+    let task = TeacherTask::new(
+        Arc::new(tokenizer()),
         format,
-        reward: Arc::new(didact_reward::rlt().resolve().unwrap()),
-    };
+        Arc::new(didact_reward::rlt().resolve().unwrap()),
+    );
     let problems: Vec<Problem> = (0..4)
         .map(|i| Problem {
             id: format!("{i}"),

@@ -66,6 +66,7 @@ fn sample(step: u64, sample: usize, reward: f64) -> RolloutRecord {
         answer: None,
         domain: None,
         text: HOSTILE.to_owned(),
+        answered: None,
         stop: StopReason::MaxTokens,
         closed: false,
         straddling: 0,

@@ -51,11 +51,11 @@ fn solver(answer: AnswerPlace) -> TeacherTask {
 #[test]
 fn a_solver_reads_the_question_alone_and_is_judged_by_its_answer() {
     let written = [
-        "4t>\n<s8s>",
-        "4t>\n<s9s>",
+        "4t>\n<s 8 s>",
+        "4t>\n<s 9 s>",
         "it is 8 t>",
         "8, never closed",
-        "t>8 <s7s>",
+        "t>8 <s 7 s>",
     ];
     for (place, correct) in [
         (AnswerPlace::Solution, [1.0, 0.0, 0.0, 0.0, 0.0]),
@@ -104,7 +104,7 @@ fn a_solver_reads_the_question_alone_and_is_judged_by_its_answer() {
         let bytes = task.tokenizer.bytes_of(&explained.student.ids());
         let student = String::from_utf8(bytes).unwrap();
         assert!(
-            student.contains("<t\n4t>") && student.contains("<s8s>"),
+            student.contains("<t\n4t>") && student.ends_with("<s\n8\ns><|im_end|>"),
             "{student}"
         );
         let thought = explained.teacher.thought.unwrap();

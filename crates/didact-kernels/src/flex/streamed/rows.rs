@@ -182,6 +182,8 @@ impl<E: Stored> WithSimd for Many<'_, E> {
         let width = WIDE * S::F32_LANES;
         let whole = columns / width * width;
         let mut panel = vec![0.0; BLOCK * width];
+        // The sums of the columns that fill no panel.
+        let mut sums = vec![0.0; width];
         for at in (0..depth).step_by(BLOCK) {
             let steps = BLOCK.min(depth - at);
             for column in (0..whole).step_by(width) {
@@ -224,13 +226,32 @@ impl<E: Stored> WithSimd for Many<'_, E> {
                     }
                 }
             }
-            for row in 0..rows {
-                for column in whole..columns {
-                    let sum = &mut out[row * columns + column];
-                    for step in at..at + steps {
-                        let value = weight[step * stride + column].widen();
-                        *sum = value.mul_add(x[row * x_stride + step], *sum);
+            if whole < columns {
+                let tail = columns - whole;
+                for (step, to) in panel.chunks_exact_mut(width).take(steps).enumerate() {
+                    let from = (at + step) * stride + whole;
+                    let values = &weight[from..from + tail];
+                    for (to, value) in to.iter_mut().zip(values) {
+                        *to = value.widen();
                     }
+                    to[tail..].fill(0.0);
+                }
+                let panel = S::as_simd_f32s(&panel[..steps * width]).0;
+                // The last columns of a block: what comes next is asked for by nobody.
+                let ahead = Ahead {
+                    weight,
+                    next: 0,
+                    stride,
+                    first: usize::MAX,
+                    every: 1,
+                };
+                for row in 0..rows {
+                    let sums = &mut sums[..width];
+                    let out = &mut out[row * columns + whole..][..tail];
+                    sums[..tail].copy_from_slice(out);
+                    let x = [&x[row * x_stride + at..][..steps]];
+                    add_panel::<S, E, 1>(simd, x, panel, sums, width, &ahead);
+                    out.copy_from_slice(&sums[..tail]);
                 }
             }
         }
