@@ -1,0 +1,217 @@
+//! What students learn from: problems with an explanation each.
+//!
+//! Owns the choice among explanations and among a solver's tries. Knows no model.
+
+use std::collections::HashMap;
+
+use arithmetic::grades::Grades;
+use arithmetic::world::World;
+use didact::core::Problem;
+use didact::data::{PromptFormat, SupervisedExample, Tokenizer};
+use didact::distill::{AnswerRecord, ExplanationRecord};
+
+use crate::Result;
+
+/// A problem with what a student reads about it.
+#[derive(Debug, Clone)]
+pub(crate) struct Explained {
+    pub(crate) problem: Problem,
+    pub(crate) explanation: String,
+    /// Where a reward was asked for.
+    pub(crate) reward: Option<f64>,
+}
+
+/// Explanations, at most one a problem.
+#[derive(Debug, Clone)]
+pub(crate) struct Dataset {
+    pub(crate) explained: Vec<Explained>,
+}
+
+fn explained(record: &ExplanationRecord) -> Explained {
+    Explained {
+        problem: record.problem.clone(),
+        explanation: record.explanation.clone(),
+        reward: record.outcome.reward(),
+    }
+}
+
+impl Dataset {
+    /// The first explanation of each problem that students can learn from.
+    pub(crate) fn first(records: &[ExplanationRecord], unclosed: bool) -> Self {
+        Self::chosen(records, unclosed, |_| 0.0)
+    }
+
+    /// The explanation of each problem with the best reward.
+    pub(crate) fn best(records: &[ExplanationRecord], unclosed: bool) -> Self {
+        Self::chosen(records, unclosed, |record| {
+            record.outcome.reward().unwrap_or(f64::NEG_INFINITY)
+        })
+    }
+
+    /// The usable explanation of each problem that is worth most; of equal worth the first.
+    fn chosen(
+        records: &[ExplanationRecord],
+        unclosed: bool,
+        worth: impl Fn(&ExplanationRecord) -> f64,
+    ) -> Self {
+        let mut places: HashMap<&str, usize> = HashMap::new();
+        let mut chosen: Vec<&ExplanationRecord> = Vec::new();
+        for record in records.iter().filter(|r| is_usable(r, unclosed)) {
+            let place = *places.entry(&record.problem.id).or_insert(chosen.len());
+            if place == chosen.len() {
+                chosen.push(record);
+            } else if worth(record) > worth(chosen[place]) {
+                chosen[place] = record;
+            }
+        }
+        Self {
+            explained: chosen.into_iter().map(explained).collect(),
+        }
+    }
+
+    /// `buckets` data sets of the same problems: the worst explanation of each, the second worst, … Problems without
+    /// so many usable explanations are left out.
+    pub(crate) fn by_rank(
+        records: &[ExplanationRecord],
+        buckets: usize,
+        unclosed: bool,
+    ) -> Vec<Self> {
+        let mut sets = vec![
+            Self {
+                explained: Vec::new()
+            };
+            buckets
+        ];
+        for problem in records.chunks(buckets) {
+            let mut usable: Vec<&ExplanationRecord> = problem
+                .iter()
+                .filter(|r| is_usable(r, unclosed) && r.outcome.reward().is_some())
+                .collect();
+            if usable.len() < buckets {
+                continue;
+            }
+            usable.sort_by(|a, b| {
+                let reward = |r: &ExplanationRecord| r.outcome.reward().unwrap_or(0.0);
+                reward(a).total_cmp(&reward(b))
+            });
+            for (set, record) in sets.iter_mut().zip(usable) {
+                set.explained.push(explained(record));
+            }
+        }
+        sets
+    }
+
+    /// The first right try at each problem.
+    pub(crate) fn right(
+        problems: &[Problem],
+        tries: &[AnswerRecord],
+        format: &PromptFormat,
+    ) -> Self {
+        let end = &format.student.thought.end;
+        let mut first: HashMap<&str, &AnswerRecord> = HashMap::new();
+        for record in tries.iter().filter(|r| r.correct) {
+            first.entry(&record.problem).or_insert(record);
+        }
+        let explained = problems.iter().filter_map(|problem| {
+            let record = first.get(problem.id.as_str())?;
+            let (thought, _) = record.text.split_once(end.as_str())?;
+            Some(Explained {
+                problem: problem.clone(),
+                explanation: thought.to_owned(),
+                reward: None,
+            })
+        });
+        Self {
+            explained: explained.collect(),
+        }
+    }
+
+    /// The traces that the problems came with.
+    pub(crate) fn traces(problems: &[Problem]) -> Self {
+        let explained = problems.iter().map(|problem| Explained {
+            problem: problem.clone(),
+            explanation: problem.reasoning_trace.clone().unwrap_or_default(),
+            reward: None,
+        });
+        Self {
+            explained: explained.collect(),
+        }
+    }
+
+    pub(crate) const fn len(&self) -> usize {
+        self.explained.len()
+    }
+
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.explained.is_empty()
+    }
+
+    /// The examples that a student learns.
+    pub(crate) fn examples(
+        &self,
+        tokenizer: &Tokenizer,
+        format: &PromptFormat,
+    ) -> Result<Vec<SupervisedExample>> {
+        let example =
+            |e: &Explained| Ok(format.student_example(tokenizer, &e.problem, &e.explanation)?);
+        self.explained.iter().map(example).collect()
+    }
+
+    /// As many of the first explanations as fit into so many tokens.
+    pub(crate) fn within(
+        &self,
+        tokens: usize,
+        tokenizer: &Tokenizer,
+        format: &PromptFormat,
+    ) -> Result<Self> {
+        let mut left = tokens;
+        let examples = self.examples(tokenizer, format)?;
+        let fits = examples.iter().take_while(|example| {
+            let length = example.ids.len();
+            let fits = length <= left;
+            left = left.saturating_sub(length);
+            fits
+        });
+        Ok(Self {
+            explained: self.explained[..fits.count()].to_vec(),
+        })
+    }
+
+    /// The mean reward, where all have one.
+    pub(crate) fn mean_reward(&self) -> Option<f64> {
+        let rewards: Option<Vec<f64>> = self.explained.iter().map(|e| e.reward).collect();
+        let rewards = rewards.filter(|rewards| !rewards.is_empty())?;
+        Some(rewards.iter().sum::<f64>() / rewards.len() as f64)
+    }
+
+    pub(crate) fn grades(&self, world: World) -> Grades {
+        let texts = self.explained.iter();
+        Grades::of_texts(
+            world,
+            texts.map(|e| (e.problem.question.as_str(), e.explanation.as_str())),
+        )
+    }
+
+    /// A hash of everything that a student learns from.
+    pub(crate) fn hash(&self) -> String {
+        let mut hash = blake3::Hasher::new();
+        for Explained {
+            problem,
+            explanation,
+            ..
+        } in &self.explained
+        {
+            for text in [&problem.question, &problem.solution, explanation] {
+                hash.update(&(text.len() as u64).to_le_bytes());
+                hash.update(text.as_bytes());
+            }
+        }
+        hash.finalize().to_hex().to_string()
+    }
+}
+
+fn is_usable(record: &ExplanationRecord, unclosed: bool) -> bool {
+    (record.closed || unclosed)
+        && !record.explanation.trim().is_empty()
+        && !record.explanation.contains('<')
+}

@@ -1,0 +1,64 @@
+//! Several worlds and seeds at once, each in a process of its own with one thread.
+//!
+//! Two processes with one thread use two cores better than one with two, since decoders this small leave a second
+//! thread little to do; worlds and seeds share no stage, so nobody waits for anybody.
+
+use std::process::{Child, Command};
+use std::thread::sleep;
+use std::time::Duration;
+
+use clap::ValueEnum;
+
+use crate::Result;
+use crate::options::Options;
+
+/// Fills every world and seed, `options.jobs` at a time; each process writes its own figures.
+pub(crate) fn run(options: &Options) -> Result<()> {
+    let mut waiting: Vec<Command> = Vec::new();
+    for seed in options.seeds() {
+        for world in options.worlds() {
+            let mut command = Command::new(std::env::current_exe()?);
+            command.env("RAYON_NUM_THREADS", "1");
+            command.arg("--out").arg(&options.out);
+            command.args(["--seeds", &seed.to_string(), "--world", world.name()]);
+            for row in options.rows() {
+                command.args(["--row", row.name()]);
+            }
+            if options.smoke {
+                command.arg("--smoke");
+            }
+            debug_assert!(
+                world
+                    .to_possible_value()
+                    .is_some_and(|v| v.matches(world.name(), false))
+            );
+            waiting.push(command);
+        }
+    }
+    waiting.reverse();
+    let mut running: Vec<Child> = Vec::new();
+    let mut failed = 0;
+    while !(waiting.is_empty() && running.is_empty()) {
+        while running.len() < options.jobs
+            && let Some(mut command) = waiting.pop()
+        {
+            running.push(command.spawn()?);
+        }
+        let mut still = Vec::new();
+        for mut child in running {
+            match child.try_wait()? {
+                None => still.push(child),
+                Some(status) => failed += usize::from(!status.success()),
+            }
+        }
+        running = still;
+        sleep(Duration::from_millis(200));
+    }
+    if failed > 0 {
+        return Err(format!(
+            "{failed} of the processes failed, see above; the same command goes on where they ended"
+        )
+        .into());
+    }
+    Ok(())
+}

@@ -1,0 +1,85 @@
+//! The claims about reinforcement-learned teachers, each as an experiment with tiny decoders.
+//!
+//! Owns the order of things: which rows are filled, in which worlds and for which seeds. Budgets are in `plan`,
+//! experiments in `rows`, what they are made of in `lab` and `cast`.
+#![forbid(unsafe_code)]
+
+mod cast;
+mod data;
+mod jobs;
+mod lab;
+mod numbers;
+mod options;
+mod plan;
+mod rows;
+mod solving;
+mod stages;
+mod statistics;
+mod table;
+
+use std::fs;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use clap::Parser;
+
+use crate::lab::Lab;
+use crate::options::{Command, Options};
+use crate::plan::{Setting, WorldName};
+
+// Training makes and drops large temporaries at every step; this allocator keeps their pages.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
+
+fn main() -> ExitCode {
+    match start(&Options::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start(options: &Options) -> Result<()> {
+    if let Some(readme) = &options.write_readme {
+        return table::write_readme(&options.out, readme);
+    }
+    fs::create_dir_all(&options.out)?;
+    if let Some(Command::Plot) = options.command {
+        return Err("not yet".into());
+    }
+    if options.jobs > 1 {
+        jobs::run(options)?;
+    } else {
+        for seed in options.seeds() {
+            for world in options.worlds() {
+                fill(options, world, seed)?;
+            }
+        }
+    }
+    table::write(&options.out)
+}
+
+/// Finds the figures of every row in one world for one seed.
+fn fill(options: &Options, world: WorldName, seed: u64) -> Result<()> {
+    let setting = Setting::of(world, options.smoke);
+    let lab = Lab::new(setting, seed, &options.out.join("stages"))?;
+    for row in options.rows() {
+        if !row.worlds().contains(&world) {
+            continue;
+        }
+        let begin = Instant::now();
+        let record = row.run(&lab)?;
+        numbers::write(&options.out.join("numbers"), &record)?;
+        println!(
+            "{} {seed}: row {} filled after {:.0} s",
+            world.name(),
+            row.name(),
+            begin.elapsed().as_secs_f64()
+        );
+    }
+    Ok(())
+}

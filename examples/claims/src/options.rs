@@ -1,0 +1,93 @@
+//! The command line.
+
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+use crate::plan::{SEEDS, WorldName};
+use crate::rows::Row;
+
+/// The claims about reinforcement-learned teachers, each as an experiment.
+///
+/// What is made once is kept: a run that was ended goes on where it was, and rows share what they have in common.
+#[derive(Debug, Parser)]
+pub(crate) struct Options {
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+    /// A row to fill; may be given several times. Default: all.
+    #[arg(long, value_enum)]
+    row: Vec<Row>,
+    /// A world to fill it in; may be given several times. Default: all that the row is about.
+    #[arg(long, value_enum)]
+    world: Vec<WorldName>,
+    /// The seeds, as `3` or `1..5`.
+    #[arg(long, default_value_t = format!("{}..{}", SEEDS.0, SEEDS.1), value_parser = is_seeds)]
+    seeds: String,
+    /// Where everything is kept.
+    #[arg(long, default_value = "runs/claims")]
+    pub(crate) out: PathBuf,
+    /// Processes at a time. With more than one, each has one thread.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) jobs: usize,
+    /// Sizes so small that the run proves only that every stage works.
+    #[arg(long)]
+    pub(crate) smoke: bool,
+    /// Writes the tables found so far into this README, between its marks, and runs nothing.
+    #[arg(long, value_name = "README", num_args = 0..=1, default_missing_value = "examples/claims/README.md")]
+    pub(crate) write_readme: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, Subcommand)]
+pub(crate) enum Command {
+    /// Row 1 over difficulty: accuracy of students of A, B and C against B's first success rate.
+    Plot,
+}
+
+fn read_seeds(text: &str) -> Option<RangeInclusive<u64>> {
+    let (first, last) = text.split_once("..").unwrap_or((text, text));
+    let (first, last) = (first.parse().ok()?, last.parse().ok()?);
+    (first <= last).then_some(first..=last)
+}
+
+fn is_seeds(text: &str) -> Result<String, String> {
+    read_seeds(text)
+        .map(|_| text.to_owned())
+        .ok_or_else(|| format!("{text} is neither a seed, as 3, nor a range, as 1..5"))
+}
+
+impl Options {
+    pub(crate) fn seeds(&self) -> RangeInclusive<u64> {
+        read_seeds(&self.seeds).unwrap_or(SEEDS.0..=SEEDS.1)
+    }
+
+    pub(crate) fn rows(&self) -> Vec<Row> {
+        if self.row.is_empty() {
+            Row::ALL.to_vec()
+        } else {
+            self.row.clone()
+        }
+    }
+
+    pub(crate) fn worlds(&self) -> Vec<WorldName> {
+        if self.world.is_empty() {
+            WorldName::ALL.to_vec()
+        } else {
+            self.world.clone()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seeds_are_one_or_a_range() {
+        assert_eq!(read_seeds("1..5"), Some(1..=5));
+        assert_eq!(read_seeds("7"), Some(7..=7));
+        for wrong in ["", "5..1", "1..", "a"] {
+            assert_eq!(read_seeds(wrong), None, "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,517 @@
+//! What is run: worlds, budgets, seeds and metrics of every row, fixed before the final runs.
+//!
+//! Owns every number that decides about an outcome. Knows no model.
+//!
+//! Settings were chosen on the seeds 101 and 102, which no row reports.
+
+use arithmetic::schooling::{Lesson, Size};
+use arithmetic::world::{Habits, Kind, Operator, ProblemSet, Scope, Solution, World};
+use clap::ValueEnum;
+use didact::reward::{Reduction, RltConfig};
+use didact::rl::advantage::CreditConfig;
+use didact::rl::{AdamWConfig, Decay, FineTuneConfig, OptimizerConfig, Schedule, TeacherConfig};
+use serde::{Deserialize, Serialize};
+
+/// The seeds that are reported.
+pub(crate) const SEEDS: (u64, u64) = (1, 5);
+
+/// Divides the logits wherever an answer or an explanation is sampled.
+pub(crate) const TEMPERATURE: f64 = 0.7;
+
+/// Explanations of each problem that the best is chosen of, and that fill the buckets.
+pub(crate) const CHOICE: usize = 8;
+
+/// Tries at each problem of a solver whose right traces are kept.
+pub(crate) const TRIES: usize = 4;
+
+/// Rounds of self-teaching, which share a teacher's steps.
+pub(crate) const ROUNDS: u64 = 4;
+
+/// Names the draws of problems among those of a run.
+pub(crate) mod stream {
+    pub(crate) const TRAIN: u64 = 2;
+    pub(crate) const HELD_OUT: u64 = 3;
+}
+
+/// A world with all that happens in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum WorldName {
+    /// Short chains modulo 100, answers alone: a solver is right often from the start.
+    Dense,
+    /// The same where half of the traces say the answer and nothing else.
+    Leaky,
+    /// Long chains modulo 1000, worked solutions: a solver is hardly ever right at the start.
+    Sparse,
+}
+
+impl WorldName {
+    pub(crate) const ALL: [Self; 3] = [Self::Dense, Self::Leaky, Self::Sparse];
+
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Dense => "dense",
+            Self::Leaky => "leaky",
+            Self::Sparse => "sparse",
+        }
+    }
+}
+
+/// How large a model is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(crate) enum SizeName {
+    /// 0.15 million parameters.
+    S,
+    /// 0.6 million parameters: S, widened.
+    L,
+}
+
+impl SizeName {
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::S => "S",
+            Self::L => "L",
+        }
+    }
+
+    pub(crate) const fn size(self) -> Size {
+        match self {
+            Self::S => Size {
+                hidden: 64,
+                mlp: 168,
+                layers: 3,
+                heads: 4,
+                context: 512,
+            },
+            Self::L => Size {
+                hidden: 128,
+                mlp: 336,
+                layers: 3,
+                heads: 8,
+                context: 512,
+            },
+        }
+    }
+}
+
+/// Steps of a training by reinforcement, and what each holds.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub(crate) struct Budget {
+    pub(crate) steps: u64,
+    pub(crate) problems: usize,
+    pub(crate) group: usize,
+    pub(crate) learning_rate: f64,
+}
+
+/// Everything about one world.
+#[derive(Debug, Clone)]
+pub(crate) struct Setting {
+    pub(crate) name: WorldName,
+    pub(crate) world: World,
+    /// How the traces that models grow up with are written.
+    pub(crate) habits: Habits,
+    /// Operations of the chains that are taught and tested, from and to.
+    pub(crate) operations: (usize, usize),
+    /// The longest explanation, in tokens: one of the longest chain with every habit at most of its steps.
+    pub(crate) explanation_tokens: usize,
+    /// The longest solution with its tags, in tokens.
+    pub(crate) answer_tokens: usize,
+    /// Problems that teachers are trained on and explain.
+    pub(crate) train: usize,
+    /// Problems that everything is evaluated on.
+    pub(crate) held_out: usize,
+    /// From random weights to the base S.
+    pub(crate) school: Vec<Lesson>,
+    /// From the widened base S to the base L.
+    pub(crate) school_wide: Vec<Lesson>,
+    /// Updates in which a base learns the teacher's format alone.
+    pub(crate) warm_up: Lesson,
+    /// Teachers that explain.
+    pub(crate) teacher: Budget,
+    /// Teachers that solve.
+    pub(crate) solver: Budget,
+    /// Students in reinforcement learning of their own.
+    pub(crate) student: Budget,
+    /// Passes over a data set.
+    pub(crate) epochs: u64,
+    smoke: bool,
+}
+
+/// One lesson of plain supervised learning.
+fn lesson(
+    stage: &'static str,
+    steps: u64,
+    texts: usize,
+    schedule: Schedule,
+    operations: (usize, usize),
+    habits: Habits,
+) -> Lesson {
+    Lesson {
+        stage,
+        steps,
+        until: None,
+        texts,
+        schedule,
+        operations,
+        habits,
+        plain_share: 0.0,
+        plain_operations: (1, 3),
+        teacher_share: 0.0,
+    }
+}
+
+const fn rise(peak: f64, warmup_steps: u64) -> Schedule {
+    Schedule {
+        warmup_steps,
+        ..Schedule::constant(peak)
+    }
+}
+
+const fn fall(peak: f64, steps: u64) -> Schedule {
+    Schedule {
+        peak,
+        warmup_steps: 0,
+        steps,
+        decay: Decay::Cosine,
+        floor: 0.0,
+    }
+}
+
+impl Setting {
+    /// The setting of a world; with `smoke` so small that it proves only that every stage works.
+    pub(crate) fn of(name: WorldName, smoke: bool) -> Self {
+        let setting = match name {
+            WorldName::Dense => Self::dense(),
+            WorldName::Leaky => Self::leaky(),
+            WorldName::Sparse => Self::sparse(),
+        };
+        if smoke { setting.smoke() } else { setting }
+    }
+
+    fn dense() -> Self {
+        let habits = Habits {
+            scope: Scope::Trace,
+            skip: 0.45,
+            digress: 0.35,
+            correct: 0.25,
+            leak: 0.0,
+        };
+        let operations = (3, 5);
+        let mixture = |steps, peak| Lesson {
+            teacher_share: 0.5,
+            plain_share: 0.1,
+            ..lesson("mixture", steps, 24, fall(peak, steps), operations, habits)
+        };
+        Self {
+            name: WorldName::Dense,
+            world: World::SMALL,
+            habits,
+            operations,
+            explanation_tokens: 128,
+            answer_tokens: 8,
+            train: 800,
+            held_out: 500,
+            school: vec![
+                Lesson {
+                    until: Some(0.015),
+                    ..lesson("primer", 4_000, 16, rise(5e-3, 50), (1, 3), Habits::NONE)
+                },
+                mixture(1_500, 3e-3),
+            ],
+            school_wide: vec![mixture(400, 2e-3)],
+            warm_up: Lesson {
+                teacher_share: 1.0,
+                ..lesson("warm_up", 150, 24, fall(1e-3, 150), operations, habits)
+            },
+            teacher: Budget {
+                steps: 80,
+                problems: 12,
+                group: 12,
+                learning_rate: 1.5e-4,
+            },
+            solver: Budget {
+                steps: 80,
+                problems: 12,
+                group: 12,
+                learning_rate: 1.5e-4,
+            },
+            student: Budget {
+                steps: 40,
+                problems: 12,
+                group: 12,
+                learning_rate: 1.5e-4,
+            },
+            epochs: 3,
+            smoke: false,
+        }
+    }
+
+    fn leaky() -> Self {
+        let dense = Self::dense();
+        let habits = Habits {
+            leak: 0.5,
+            ..dense.habits
+        };
+        let leaky = |lesson: Lesson| Lesson { habits, ..lesson };
+        let mut school = dense.school.clone();
+        let [_, mixture] = school.as_mut_slice() else {
+            unreachable!("the dense world's school has two lessons")
+        };
+        mixture.habits = habits;
+        Self {
+            name: WorldName::Leaky,
+            habits,
+            school,
+            warm_up: leaky(dense.warm_up.clone()),
+            ..dense
+        }
+    }
+
+    fn sparse() -> Self {
+        let habits = Habits {
+            scope: Scope::Step,
+            skip: 0.65,
+            digress: 0.12,
+            correct: 0.08,
+            leak: 0.0,
+        };
+        let (corpus, operations) = ((1, 12), (8, 10));
+        let mixture = |steps, peak| Lesson {
+            teacher_share: 0.5,
+            plain_share: 0.125,
+            ..lesson("mixture", steps, 24, fall(peak, steps), corpus, habits)
+        };
+        Self {
+            name: WorldName::Sparse,
+            world: SPARSE,
+            habits,
+            operations,
+            explanation_tokens: 200,
+            answer_tokens: 40,
+            train: 800,
+            held_out: 500,
+            school: vec![
+                Lesson {
+                    until: Some(0.02),
+                    ..lesson("primer", 5_000, 16, rise(5e-3, 50), (1, 3), Habits::NONE)
+                },
+                Lesson {
+                    until: Some(0.02),
+                    ..lesson("longer", 2_000, 16, rise(3e-3, 0), (1, 6), Habits::NONE)
+                },
+                mixture(2_000, 3e-3),
+            ],
+            school_wide: vec![mixture(400, 2e-3)],
+            warm_up: Lesson {
+                teacher_share: 1.0,
+                ..lesson("warm_up", 200, 24, fall(1e-3, 200), corpus, habits)
+            },
+            teacher: Budget {
+                steps: 90,
+                problems: 16,
+                group: 16,
+                learning_rate: 2e-4,
+            },
+            solver: Budget {
+                steps: 60,
+                problems: 16,
+                group: 16,
+                learning_rate: 1e-4,
+            },
+            student: Budget {
+                steps: 40,
+                problems: 16,
+                group: 16,
+                learning_rate: 1e-4,
+            },
+            epochs: 3,
+            smoke: false,
+        }
+    }
+
+    fn smoke(mut self) -> Self {
+        for lesson in self
+            .school
+            .iter_mut()
+            .chain(&mut self.school_wide)
+            .chain([&mut self.warm_up])
+        {
+            lesson.steps = 12;
+            lesson.texts = 4;
+            lesson.schedule = rise(5e-3, 2);
+        }
+        let budget = |budget: Budget| Budget {
+            steps: 1,
+            problems: 1,
+            group: 2,
+            ..budget
+        };
+        self.teacher = budget(self.teacher);
+        self.solver = budget(self.solver);
+        self.student = budget(self.student);
+        (self.train, self.held_out, self.epochs) = (12, 4, 1);
+        self.explanation_tokens = 24;
+        self.smoke = true;
+        self
+    }
+
+    /// Problems to train on.
+    pub(crate) fn train_set(&self, seed: u64) -> ProblemSet {
+        ProblemSet {
+            seed,
+            stream: stream::TRAIN,
+            count: self.train,
+            held_out: false,
+            operations: self.operations,
+            with: None,
+            habits: self.habits,
+        }
+    }
+
+    /// Problems that nothing is trained on.
+    pub(crate) fn held_out_set(&self, seed: u64) -> ProblemSet {
+        ProblemSet {
+            stream: stream::HELD_OUT,
+            count: self.held_out,
+            held_out: true,
+            ..self.train_set(seed)
+        }
+    }
+
+    /// Reinforcement learning within a budget.
+    pub(crate) fn reinforcement(&self, budget: Budget, seed: u64, tokens: usize) -> TeacherConfig {
+        TeacherConfig {
+            seed,
+            steps: budget.steps,
+            problems_per_step: budget.problems,
+            group_size: budget.group,
+            temperature: TEMPERATURE,
+            max_completion_tokens: tokens,
+            learning_rate: budget.learning_rate,
+            ..TeacherConfig::published()
+        }
+    }
+
+    /// How students learn from explanations.
+    pub(crate) fn distillation(&self, size: SizeName, seed: u64) -> FineTuneConfig {
+        FineTuneConfig {
+            seed,
+            epochs: self.epochs,
+            batch_size: 32,
+            learning_rate: match size {
+                SizeName::S => 5e-4,
+                SizeName::L => 3e-4,
+            },
+            optimizer: OptimizerConfig::Adamw(AdamWConfig {
+                beta2: 0.99,
+                ..AdamWConfig::default()
+            }),
+            ..FineTuneConfig::published_distillation()
+        }
+    }
+
+    /// Whether explanations that were not closed are learnt from: untrained models close little.
+    pub(crate) const fn keeps_unclosed(&self) -> bool {
+        self.smoke
+    }
+}
+
+/// Long chains modulo 1000.
+const SPARSE: World = World {
+    modulus: 1_000,
+    units_first: true,
+    restated: true,
+    operations: &[
+        Kind {
+            operator: Operator::Add,
+            weight: 1,
+            digits: &[2, 3, 4, 5, 6, 7, 8, 9],
+        },
+        Kind {
+            operator: Operator::Subtract,
+            weight: 1,
+            digits: &[2, 3, 4, 5, 6, 7, 8, 9],
+        },
+        Kind {
+            operator: Operator::Multiply,
+            weight: 1,
+            digits: &[3, 7],
+        },
+    ],
+    longest: 12,
+    solution: Solution::Worked,
+};
+
+/// A change of the published reward.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Ablation {
+    /// None.
+    Published,
+    /// λ = 0: the divergence costs nothing.
+    NoKl,
+    /// The solution's likelihood counts for nothing.
+    NoSolution,
+    /// Means alone, no minimum and no maximum.
+    MeanOnly,
+    /// The divergence's sum, divided by the tokens of a clean explanation, instead of its mean.
+    Sum,
+    /// Each token is credited its own divergence.
+    PerToken,
+}
+
+impl Ablation {
+    pub(crate) const ALL: [Self; 6] = [
+        Self::Published,
+        Self::NoKl,
+        Self::NoSolution,
+        Self::MeanOnly,
+        Self::Sum,
+        Self::PerToken,
+    ];
+
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Published => "published",
+            Self::NoKl => "no kl (lambda 0)",
+            Self::NoSolution => "no solution term",
+            Self::MeanOnly => "means alone",
+            Self::Sum => "sum of the kl",
+            Self::PerToken => "kl credited per token",
+        }
+    }
+
+    pub(crate) fn reward(self) -> RltConfig {
+        let published = RltConfig::default();
+        match self {
+            Self::Published | Self::PerToken => published,
+            Self::NoKl => RltConfig {
+                kl_coefficients: vec![0.0, 0.0],
+                ..published
+            },
+            Self::NoSolution => RltConfig {
+                solution_coefficients: vec![0.0, 0.0],
+                ..published
+            },
+            Self::MeanOnly => RltConfig {
+                solution_coefficients: vec![1.0],
+                solution_reductions: vec![Reduction::Mean],
+                kl_coefficients: vec![3.0],
+                kl_reductions: vec![Reduction::Mean],
+                ..published
+            },
+            Self::Sum => RltConfig {
+                kl_coefficients: vec![3.0 / 40.0, 0.03],
+                kl_reductions: vec![Reduction::Sum, Reduction::Max],
+                ..published
+            },
+        }
+    }
+
+    pub(crate) const fn credit(self) -> CreditConfig {
+        match self {
+            Self::PerToken => CreditConfig::Token { terms: Vec::new() },
+            _ => CreditConfig::Sequence,
+        }
+    }
+}
