@@ -38,11 +38,13 @@ impl Operation {
         }
     }
 
-    pub(crate) const fn apply(self, value: u32, modulus: u32) -> u32 {
+    pub(crate) fn apply(self, value: u32, world: &World) -> u32 {
+        let modulus = world.modulus;
         match self.operator {
             Operator::Add => (value + self.digit) % modulus,
             Operator::Subtract => (value + modulus - self.digit) % modulus,
             Operator::Multiply => (value * self.digit) % modulus,
+            Operator::LookUp => world.looked_up(value),
         }
     }
 }
@@ -100,7 +102,7 @@ impl Chain {
     /// The values after each operation.
     fn values(&self) -> Vec<u32> {
         let apply = |value: &mut u32, operation: &Operation| {
-            *value = operation.apply(*value, self.world.modulus);
+            *value = operation.apply(*value, &self.world);
             Some(*value)
         };
         self.operations.iter().scan(self.start, apply).collect()
@@ -122,9 +124,15 @@ impl Chain {
     #[must_use]
     pub fn solution(&self) -> String {
         let mut text = String::new();
-        if self.world.solution == Solution::Worked {
-            let values = self.values();
-            for index in (1..values.len().saturating_sub(1)).step_by(2) {
+        let values = self.values();
+        // The last value is the answer.
+        for index in 0..values.len().saturating_sub(1) {
+            let said = match self.world.solution {
+                Solution::Answer => false,
+                Solution::Worked => index % 2 == 1,
+                Solution::LookedUp => self.operations[index].operator == Operator::LookUp,
+            };
+            if said {
                 text.push(label(index));
                 text.push_str(&self.world.written(values[index]));
                 text.push(';');
@@ -172,7 +180,7 @@ impl Chain {
                 }
                 let operation = self.operations[index + merged];
                 write_operation(operation, &mut text);
-                value = operation.apply(value, modulus);
+                value = operation.apply(value, &self.world);
             }
             index += count;
             text.push('=');
@@ -279,6 +287,35 @@ mod tests {
         );
         // The last value is the answer, labelled or not.
         assert_eq!(self::chain(WORKED, "100A+2B+3").solution(), "600");
+    }
+
+    #[test]
+    fn what_was_looked_up_is_said() {
+        let world = World {
+            operations: &[Kind {
+                operator: Operator::LookUp,
+                weight: 1,
+                digits: &[1],
+            }],
+            solution: Solution::LookedUp,
+            ..World::SMALL
+        };
+        let chain = chain(world, "71A#1B+6C#1");
+        let first = world.looked_up(17);
+        let last = world.looked_up((first + 6) % 100);
+        assert_eq!(
+            chain.solution(),
+            format!("A{};{}", world.written(first), world.written(last))
+        );
+        assert!(
+            chain
+                .grade(&chain.trace(Habits::NONE, &mut Draws::new(0, 0, 0)))
+                .is_clean()
+        );
+        // Another table says something else, mostly.
+        let other = World { table: 1, ..world };
+        let same = (0..100).filter(|&v| other.looked_up(v) == world.looked_up(v));
+        assert!(same.count() < 10);
     }
 
     #[test]

@@ -116,7 +116,7 @@ impl Chain {
             if self.operations.get(index + count) != Some(&operation) {
                 return None;
             }
-            right = operation.apply(right, self.world.modulus);
+            right = operation.apply(right, &self.world);
             count += 1;
         }
         reader.expect('=')?;

@@ -124,6 +124,9 @@ pub struct Lesson {
 /// Updates that [`Lesson::until`] looks at.
 const WINDOW: usize = 20;
 
+/// At school each text has a table of its own, one of so many: what is looked up is to be read, not to be known.
+const STRANGE_TABLES: usize = 1 << 40;
+
 /// Names the schooling's draws among those of a run.
 const DRAWS: u64 = 1;
 
@@ -228,7 +231,11 @@ impl School<'_> {
         } else {
             (lesson.operations, lesson.habits)
         };
-        let chain = Chain::draw(self.world, draws.between(from, to), draws);
+        let mut world = self.world;
+        if world.looks_up() {
+            world.table = draws.below(STRANGE_TABLES) as u64;
+        }
+        let chain = Chain::draw(world, draws.between(from, to), draws);
         if chain.is_held_out() {
             return Ok(None);
         }

@@ -15,7 +15,7 @@
 
 use std::collections::HashSet;
 
-use didact::core::Problem;
+use didact::core::{Problem, RandomStream};
 use serde::Serialize;
 
 use crate::chain::Chain;
@@ -37,11 +37,13 @@ pub enum Operator {
     Subtract,
     /// Multiplies by its digit.
     Multiply,
+    /// Looks the value up in a table, which nobody can compute; its digit means nothing.
+    LookUp,
 }
 
 impl Operator {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Add, Self::Subtract, Self::Multiply];
+    pub const ALL: [Self; 4] = [Self::Add, Self::Subtract, Self::Multiply, Self::LookUp];
 
     /// How it is written.
     #[must_use]
@@ -50,6 +52,7 @@ impl Operator {
             Self::Add => '+',
             Self::Subtract => '-',
             Self::Multiply => '*',
+            Self::LookUp => '#',
         }
     }
 }
@@ -72,6 +75,8 @@ pub enum Solution {
     Answer,
     /// Every second value with its label, then the answer: `B32;46`.
     Worked,
+    /// Every value that was looked up with its label, then the answer.
+    LookedUp,
 }
 
 /// What problems, traces and solutions are like.
@@ -89,6 +94,8 @@ pub struct World {
     pub longest: usize,
     /// What solutions say.
     pub solution: Solution,
+    /// Names the table that values are looked up in.
+    pub table: u64,
 }
 
 impl World {
@@ -117,13 +124,29 @@ impl World {
         ],
         longest: 8,
         solution: Solution::Answer,
+        table: 0,
     };
 
     /// Every character of problems, traces and solutions.
     #[must_use]
     pub fn alphabet(&self) -> String {
         let labels: String = (0..self.longest).map(label).collect();
-        format!("0123456789+-*=;!() {labels}abcdefghijklmnopqrstuvwxyz")
+        let look_up = if self.looks_up() { "#" } else { "" };
+        format!("0123456789+-*=;!() {labels}abcdefghijklmnopqrstuvwxyz{look_up}")
+    }
+
+    /// Whether values are looked up.
+    #[must_use]
+    pub fn looks_up(&self) -> bool {
+        let mut kinds = self.operations.iter();
+        kinds.any(|kind| kind.operator == Operator::LookUp)
+    }
+
+    /// What the table says of a value.
+    #[must_use]
+    pub fn looked_up(&self, value: u32) -> u32 {
+        let entry = RandomStream::new(self.table);
+        entry.below(u64::from(value), self.modulus as usize) as u32
     }
 
     /// A value's text.

@@ -7,39 +7,44 @@ use std::process::{Child, Command};
 use std::thread::sleep;
 use std::time::Duration;
 
-use clap::ValueEnum;
-
 use crate::Result;
 use crate::options::Options;
 
 /// Fills every world and seed, `options.jobs` at a time; each process writes its own figures.
-pub(crate) fn run(options: &Options) -> Result<()> {
-    let mut waiting: Vec<Command> = Vec::new();
+pub(crate) fn rows(options: &Options) -> Result<()> {
+    let mut commands = Vec::new();
     for seed in options.seeds() {
         for world in options.worlds() {
-            let mut command = Command::new(std::env::current_exe()?);
-            command.env("RAYON_NUM_THREADS", "1");
-            command.arg("--out").arg(&options.out);
-            command.args(["--seeds", &seed.to_string(), "--world", world.name()]);
+            let mut command = itself(options, seed)?;
+            command.args(["--world", world.name()]);
             for row in options.rows() {
                 command.args(["--row", row.name()]);
             }
-            if options.smoke {
-                command.arg("--smoke");
-            }
-            debug_assert!(
-                world
-                    .to_possible_value()
-                    .is_some_and(|v| v.matches(world.name(), false))
-            );
-            waiting.push(command);
+            commands.push(command);
         }
     }
+    run(commands, options.jobs)
+}
+
+/// This program once more, for one seed and with one thread.
+pub(crate) fn itself(options: &Options, seed: u64) -> Result<Command> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command.env("RAYON_NUM_THREADS", "1");
+    command.arg("--out").arg(&options.out);
+    command.args(["--seeds", &seed.to_string()]);
+    if options.smoke {
+        command.arg("--smoke");
+    }
+    Ok(command)
+}
+
+/// Runs all, so many at a time.
+pub(crate) fn run(mut waiting: Vec<Command>, jobs: usize) -> Result<()> {
     waiting.reverse();
     let mut running: Vec<Child> = Vec::new();
     let mut failed = 0;
     while !(waiting.is_empty() && running.is_empty()) {
-        while running.len() < options.jobs
+        while running.len() < jobs
             && let Some(mut command) = waiting.pop()
         {
             running.push(command.spawn()?);

@@ -5,12 +5,14 @@
 #![forbid(unsafe_code)]
 
 mod cast;
+mod chart;
 mod data;
 mod jobs;
 mod lab;
 mod numbers;
 mod options;
 mod plan;
+mod plot;
 mod rows;
 mod solving;
 mod stages;
@@ -48,11 +50,11 @@ fn start(options: &Options) -> Result<()> {
         return table::write_readme(&options.out, readme);
     }
     fs::create_dir_all(&options.out)?;
-    if let Some(Command::Plot) = options.command {
-        return Err("not yet".into());
+    if let Some(Command::Plot { point, shared }) = options.command {
+        return plot::run(options, point, shared);
     }
     if options.jobs > 1 {
-        jobs::run(options)?;
+        jobs::rows(options)?;
     } else {
         for seed in options.seeds() {
             for world in options.worlds() {

@@ -119,15 +119,17 @@ pub(crate) fn summaries(numbers: &[Number]) -> Vec<Summary> {
 
 /// Writes the figures of one row, world and seed.
 pub(crate) fn write(folder: &Path, record: &Record) -> Result<()> {
-    fs::create_dir_all(folder)?;
     let Record {
-        row,
-        world,
-        seed,
-        numbers,
+        row, world, seed, ..
     } = record;
-    let path = folder.join(format!("{row}-{world}-{seed}.json"));
-    write_beside(&path, &serde_json::to_string_pretty(numbers)?)
+    write_as(folder, &format!("{row}-{world}-{seed}"), record)
+}
+
+/// Writes figures to a file of this name.
+pub(crate) fn write_as(folder: &Path, name: &str, record: &Record) -> Result<()> {
+    fs::create_dir_all(folder)?;
+    let path = folder.join(format!("{name}.json"));
+    write_beside(&path, &serde_json::to_string_pretty(&record.numbers)?)
 }
 
 /// Reads all figures of a folder, in the order of the files' names.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
-use crate::plan::{SEEDS, WorldName};
+use crate::plan::{PLOT_SEEDS, SEEDS, WorldName};
 use crate::rows::Row;
 
 /// The claims about reinforcement-learned teachers, each as an experiment.
@@ -21,17 +21,17 @@ pub(crate) struct Options {
     /// A world to fill it in; may be given several times. Default: all that the row is about.
     #[arg(long, value_enum)]
     world: Vec<WorldName>,
-    /// The seeds, as `3` or `1..5`.
-    #[arg(long, default_value_t = format!("{}..{}", SEEDS.0, SEEDS.1), value_parser = is_seeds)]
-    seeds: String,
+    /// The seeds, as `3` or `1..5`. Default: 1..5, for the plot 1..3.
+    #[arg(long, global = true, value_parser = is_seeds)]
+    seeds: Option<String>,
     /// Where everything is kept.
-    #[arg(long, default_value = "runs/claims")]
+    #[arg(long, global = true, default_value = "runs/claims")]
     pub(crate) out: PathBuf,
     /// Processes at a time. With more than one, each has one thread.
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, global = true, default_value_t = 1)]
     pub(crate) jobs: usize,
     /// Sizes so small that the run proves only that every stage works.
-    #[arg(long)]
+    #[arg(long, global = true)]
     pub(crate) smoke: bool,
     /// Writes the tables found so far into this README, between its marks, and runs nothing.
     #[arg(long, value_name = "README", num_args = 0..=1, default_missing_value = "examples/claims/README.md")]
@@ -41,7 +41,14 @@ pub(crate) struct Options {
 #[derive(Debug, Clone, Copy, Subcommand)]
 pub(crate) enum Command {
     /// Row 1 over difficulty: accuracy of students of A, B and C against B's first success rate.
-    Plot,
+    Plot {
+        /// Only this point, by its place.
+        #[arg(long)]
+        point: Option<usize>,
+        /// Only what all points share.
+        #[arg(long, conflicts_with = "point")]
+        shared: bool,
+    },
 }
 
 fn read_seeds(text: &str) -> Option<RangeInclusive<u64>> {
@@ -58,7 +65,12 @@ fn is_seeds(text: &str) -> Result<String, String> {
 
 impl Options {
     pub(crate) fn seeds(&self) -> RangeInclusive<u64> {
-        read_seeds(&self.seeds).unwrap_or(SEEDS.0..=SEEDS.1)
+        let default = match self.command {
+            None => SEEDS,
+            Some(Command::Plot { .. }) => PLOT_SEEDS,
+        };
+        let given = self.seeds.as_deref().and_then(read_seeds);
+        given.unwrap_or(default.0..=default.1)
     }
 
     pub(crate) fn rows(&self) -> Vec<Row> {

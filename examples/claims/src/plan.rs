@@ -15,6 +15,18 @@ use serde::{Deserialize, Serialize};
 /// The seeds that are reported.
 pub(crate) const SEEDS: (u64, u64) = (1, 5);
 
+/// The seeds of the plot.
+pub(crate) const PLOT_SEEDS: (u64, u64) = (1, 3);
+
+/// Operations of the chains of each point of the plot, from and to.
+pub(crate) const POINTS: [(usize, usize); 6] = [(2, 3), (3, 5), (5, 7), (7, 8), (8, 10), (10, 12)];
+
+/// The learning rates that a solver's is chosen of, by its accuracy on the held-out problems: a choice in its favour.
+pub(crate) const SOLVER_RATES: [f64; 3] = [5e-5, 1e-4, 2e-4];
+
+/// Operations of the curriculum's parts, as shares of the longest: the last part is the problems themselves.
+pub(crate) const CURRICULUM: [f64; 2] = [0.4, 0.7];
+
 /// Divides the logits wherever an answer or an explanation is sampled.
 pub(crate) const TEMPERATURE: f64 = 0.7;
 
@@ -43,16 +55,19 @@ pub(crate) enum WorldName {
     Leaky,
     /// Long chains modulo 1000, worked solutions: a solver is hardly ever right at the start.
     Sparse,
+    /// Short chains with values that must be looked up in a table that only solutions quote.
+    Handbook,
 }
 
 impl WorldName {
-    pub(crate) const ALL: [Self; 3] = [Self::Dense, Self::Leaky, Self::Sparse];
+    pub(crate) const ALL: [Self; 4] = [Self::Sparse, Self::Dense, Self::Handbook, Self::Leaky];
 
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Dense => "dense",
             Self::Leaky => "leaky",
             Self::Sparse => "sparse",
+            Self::Handbook => "handbook",
         }
     }
 }
@@ -112,6 +127,8 @@ pub(crate) struct Setting {
     pub(crate) habits: Habits,
     /// Operations of the chains that are taught and tested, from and to.
     pub(crate) operations: (usize, usize),
+    /// An operator that each of those uses.
+    pub(crate) with: Option<Operator>,
     /// The longest explanation, in tokens: one of the longest chain with every habit at most of its steps.
     pub(crate) explanation_tokens: usize,
     /// The longest solution with its tags, in tokens.
@@ -134,7 +151,8 @@ pub(crate) struct Setting {
     pub(crate) student: Budget,
     /// Passes over a data set.
     pub(crate) epochs: u64,
-    smoke: bool,
+    /// Whether sizes are those of the smoke test.
+    pub(crate) smoke: bool,
 }
 
 /// One lesson of plain supervised learning.
@@ -184,6 +202,7 @@ impl Setting {
             WorldName::Dense => Self::dense(),
             WorldName::Leaky => Self::leaky(),
             WorldName::Sparse => Self::sparse(),
+            WorldName::Handbook => Self::handbook(),
         };
         if smoke { setting.smoke() } else { setting }
     }
@@ -207,8 +226,9 @@ impl Setting {
             world: World::SMALL,
             habits,
             operations,
+            with: None,
             explanation_tokens: 128,
-            answer_tokens: 8,
+            answer_tokens: 24,
             train: 800,
             held_out: 500,
             school: vec![
@@ -216,7 +236,7 @@ impl Setting {
                     until: Some(0.015),
                     ..lesson("primer", 4_000, 16, rise(5e-3, 50), (1, 3), Habits::NONE)
                 },
-                mixture(1_500, 3e-3),
+                mixture(3_000, 3e-3),
             ],
             school_wide: vec![mixture(400, 2e-3)],
             warm_up: Lesson {
@@ -252,17 +272,40 @@ impl Setting {
             leak: 0.5,
             ..dense.habits
         };
-        let leaky = |lesson: Lesson| Lesson { habits, ..lesson };
-        let mut school = dense.school.clone();
-        let [_, mixture] = school.as_mut_slice() else {
-            unreachable!("the dense world's school has two lessons")
+        let leaky = |stage, steps, share| Lesson {
+            teacher_share: share,
+            ..lesson(
+                stage,
+                steps,
+                24,
+                fall(2e-3, steps),
+                dense.operations,
+                habits,
+            )
         };
-        mixture.habits = habits;
+        let mut school = dense.school.clone();
+        school.push(leaky("leaks", 300, 0.5));
         Self {
             name: WorldName::Leaky,
             habits,
             school,
-            warm_up: leaky(dense.warm_up.clone()),
+            warm_up: leaky("warm_up", 300, 1.0),
+            ..dense
+        }
+    }
+
+    fn handbook() -> Self {
+        let dense = Self::dense();
+        let mut school = dense.school.clone();
+        if let Some(primer) = school.first_mut() {
+            // Without the solution what is looked up is noise, and the loss could not say that the rest is learnt.
+            primer.teacher_share = 1.0;
+        }
+        Self {
+            name: WorldName::Handbook,
+            world: HANDBOOK,
+            with: Some(Operator::LookUp),
+            school,
             ..dense
         }
     }
@@ -275,7 +318,7 @@ impl Setting {
             correct: 0.08,
             leak: 0.0,
         };
-        let (corpus, operations) = ((1, 12), (8, 10));
+        let (corpus, operations) = ((1, 12), (10, 12));
         let mixture = |steps, peak| Lesson {
             teacher_share: 0.5,
             plain_share: 0.125,
@@ -286,7 +329,8 @@ impl Setting {
             world: SPARSE,
             habits,
             operations,
-            explanation_tokens: 200,
+            with: None,
+            explanation_tokens: 240,
             answer_tokens: 40,
             train: 800,
             held_out: 500,
@@ -363,7 +407,7 @@ impl Setting {
             count: self.train,
             held_out: false,
             operations: self.operations,
-            with: None,
+            with: self.with,
             habits: self.habits,
         }
     }
@@ -440,6 +484,30 @@ const SPARSE: World = World {
     ],
     longest: 12,
     solution: Solution::Worked,
+    table: 0,
+};
+
+/// Short chains modulo 100 in which every fifth value or so is looked up.
+const HANDBOOK: World = World {
+    operations: &[
+        Kind {
+            operator: Operator::Add,
+            weight: 2,
+            digits: &[2, 3, 4, 5, 6, 7, 8, 9],
+        },
+        Kind {
+            operator: Operator::Subtract,
+            weight: 2,
+            digits: &[2, 3, 4, 5, 6, 7, 8, 9],
+        },
+        Kind {
+            operator: Operator::LookUp,
+            weight: 1,
+            digits: &[1],
+        },
+    ],
+    solution: Solution::LookedUp,
+    ..World::SMALL
 };
 
 /// A change of the published reward.

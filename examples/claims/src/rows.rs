@@ -95,10 +95,12 @@ impl Row {
     }
 
     pub(crate) const fn worlds(self) -> &'static [WorldName] {
-        use WorldName::{Dense, Leaky, Sparse};
+        use WorldName::{Dense, Handbook, Leaky, Sparse};
         match self {
-            Self::Teachers | Self::Cost => &[Dense, Sparse],
-            Self::Shown | Self::Manner => &[Dense, Leaky, Sparse],
+            Self::Teachers => &[Sparse, Dense, Handbook],
+            Self::Cost => &[Sparse, Dense],
+            Self::Shown => &[Handbook, Dense, Sparse, Leaky],
+            Self::Manner => &[Dense, Sparse, Leaky],
             Self::Ablations => &[Leaky, Dense],
             Self::Complements | Self::Transfer | Self::Itself | Self::Buckets => &[Dense],
         }

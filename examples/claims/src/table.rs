@@ -9,15 +9,18 @@ use std::path::Path;
 
 use serde_json::json;
 
-use crate::Result;
 use crate::numbers::{Summary, read, summaries, write_beside};
 use crate::rows::Row;
 use crate::statistics::{bootstrap, pearson, spearman};
+use crate::{Result, chart, plot};
+
+/// The plot's file, beside `claims.md` and beside a README.
+const PLOT: &str = "plot.svg";
 
 const BEGIN: &str = "<!-- claims: begin -->";
 const END: &str = "<!-- claims: end -->";
 
-/// Writes `claims.json` and `claims.md`.
+/// Writes `claims.json`, `claims.md` and, where there are figures for it, `plot.svg`.
 pub(crate) fn write(out: &Path) -> Result<()> {
     let numbers = read(&out.join("numbers"))?;
     let all = json!({"summaries": summaries(&numbers), "numbers": numbers});
@@ -25,13 +28,17 @@ pub(crate) fn write(out: &Path) -> Result<()> {
         &out.join("claims.json"),
         &serde_json::to_string_pretty(&all)?,
     )?;
+    let summaries = summaries(&numbers);
+    if let Some(svg) = chart::svg(&summaries) {
+        write_beside(&out.join(PLOT), &svg)?;
+    }
     let path = out.join("claims.md");
-    write_beside(&path, &markdown(&summaries(&numbers)))?;
+    write_beside(&path, &markdown(&summaries))?;
     println!("{} holds the tables", path.display());
     Ok(())
 }
 
-/// Replaces what stands between the marks of a README by the tables.
+/// Replaces what stands between the marks of a README by the tables, and puts the plot beside it.
 pub(crate) fn write_readme(out: &Path, readme: &Path) -> Result<()> {
     write(out)?;
     let text = fs::read_to_string(readme)?;
@@ -42,6 +49,9 @@ pub(crate) fn write_readme(out: &Path, readme: &Path) -> Result<()> {
     let Some((before, after)) = parts else {
         return Err(format!("{} lacks {BEGIN} or {END}", readme.display()).into());
     };
+    if let Ok(svg) = fs::read_to_string(out.join(PLOT)) {
+        write_beside(&readme.with_file_name(PLOT), &svg)?;
+    }
     write_beside(
         readme,
         &format!("{before}{BEGIN}\n\n{tables}\n{END}{after}"),
@@ -70,6 +80,14 @@ fn markdown(summaries: &[Summary]) -> String {
                 pooled(&mut text, &of_world);
             }
         }
+    }
+    let plot: Vec<&Summary> = summaries.iter().filter(|s| s.row == plot::ROW).collect();
+    if !plot.is_empty() {
+        let _ = writeln!(
+            text,
+            "## Row 1 over difficulty\n\n![Accuracy of students against B's first success rate]({PLOT})\n"
+        );
+        table(&mut text, "sparse", &plot);
     }
     text
 }
