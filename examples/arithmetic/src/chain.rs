@@ -126,7 +126,8 @@ impl Chain {
         let mut text = String::new();
         let values = self.values();
         // The last value is the answer.
-        for index in 0..values.len().saturating_sub(1) {
+        let before = values.len().saturating_sub(1);
+        for (index, &value) in values[..before].iter().enumerate() {
             let said = match self.world.solution {
                 Solution::Answer => false,
                 Solution::Worked => index % 2 == 1,
@@ -134,7 +135,7 @@ impl Chain {
             };
             if said {
                 text.push(label(index));
-                text.push_str(&self.world.written(values[index]));
+                text.push_str(&self.world.written(value));
                 text.push(';');
             }
         }
