@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use crate::{Error, MetricsKind, MetricsRecord, Observer, Result};
 
+mod accuracies;
 mod chart;
 mod explanations;
 mod html;

@@ -1,11 +1,12 @@
 //! The page around the sections: head, navigation, warnings and tables.
 
 use std::fmt::Write as _;
+use std::path::Path;
 
 use super::chart::sparkline;
 use super::html::{breakable, escaped, number, quantity};
 use super::records::{Records, Stage, points};
-use super::{explanations, overview};
+use super::{accuracies, explanations, overview};
 use crate::MetricsRecord;
 use crate::metrics::describe;
 
@@ -17,6 +18,7 @@ pub(super) fn render(records: &Records) -> String {
     if records.stages.is_empty() {
         body.push_str("<p>No step has been recorded yet.</p>");
     }
+    body.push_str(&accuracies::section(records));
     for stage in &rl {
         body.push_str(&overview::section(stage));
         body.push_str(&held_out(stage));
@@ -33,10 +35,38 @@ pub(super) fn render(records: &Records) -> String {
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\
          <meta name=\"color-scheme\" content=\"light dark\">\
          <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\
-         <title>{name}</title><style>{}</style></head><body><header class=\"top\"><h1>{name}</h1>{}</header>\
+         <title>{name}</title><style>{}</style></head><body><header class=\"top\"><h1>{name}</h1>{}{}</header>\
          <main>{body}</main></body></html>\n",
         include_str!("style.css"),
+        made_with(records),
         navigation(records, &rl, &other)
+    )
+}
+
+/// The command that made the run, or went on with it last, and what it ran on.
+fn made_with(records: &Records) -> String {
+    let Some(last) = records.environments.last() else {
+        return String::new();
+    };
+    let mut command = last.command.clone();
+    // Where the program lies says nothing.
+    if let Some(program) = command.first_mut() {
+        let name = Path::new(&*program).file_name();
+        *program = name.unwrap_or_default().to_string_lossy().into_owned();
+    }
+    let revision = last.revision.as_deref().map_or_else(String::new, |r| {
+        format!(" at {}", escaped(r.get(..10).unwrap_or(r)))
+    });
+    let more = match records.environments.len() {
+        1 => String::new(),
+        processes => format!(", the last of {processes} processes"),
+    };
+    format!(
+        "<p class=\"note\"><code>{}</code>, Didact {}{revision}, {}, {} threads{more}</p>",
+        escaped(&command.join(" ")),
+        escaped(&last.didact),
+        escaped(&last.platform),
+        last.threads
     )
 }
 

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
+use crate::Environment;
 use crate::rescore::RolloutFile;
 use crate::rollout::RolloutRecord;
 use crate::warnings::Warning;
@@ -24,6 +25,8 @@ pub(super) struct Records {
     pub(super) warnings: Vec<Warning>,
     /// The resolved configurations by stage.
     pub(super) configuration: Option<Value>,
+    /// The processes that made the run.
+    pub(super) environments: Vec<Environment>,
     /// What could not be read.
     pub(super) problems: Vec<String>,
 }
@@ -109,6 +112,9 @@ impl Records {
         }
         if let Ok(text) = fs::read_to_string(run.join("config.json")) {
             records.configuration = serde_json::from_str(&text).ok();
+        }
+        if let Ok(text) = fs::read_to_string(run.join("environment.json")) {
+            records.environments = serde_json::from_str(&text).unwrap_or_default();
         }
         for index in 0..records.stages.len() {
             let folder = run.join("rollouts").join(&records.stages[index].name);

@@ -226,6 +226,28 @@ fn what_a_run_recorded_is_there() {
 }
 
 #[test]
+fn accuracies_come_first_and_the_best_last() {
+    let folder = tempfile::tempdir().unwrap();
+    run(folder.path());
+    let interval = |name: &str, mean: f64| {
+        [("mean", mean), ("low", mean - 0.05), ("high", mean + 0.05)]
+            .map(|(part, value)| (format!("{name}/accuracy/{part}"), value))
+    };
+    let values: Vec<(String, f64)> =
+        [interval("of_trained", 0.875), interval("undistilled", 0.25)].concat();
+    let values: Vec<(&str, f64)> = values.iter().map(|(n, v)| (n.as_str(), *v)).collect();
+    let path = folder.path().join("metrics.jsonl");
+    let mut text = fs::read_to_string(&path).unwrap();
+    let record = line("pipeline", MetricsKind::Summary, 0, &values);
+    text += &(serde_json::to_string(&record).unwrap() + "\n");
+    fs::write(&path, text).unwrap();
+    let page = page(folder.path());
+    let at = |part: &str| page.find(part).unwrap_or_else(|| panic!("{part}"));
+    assert!(at("<b>25 %</b>") < at("<b>87.5 %</b>"));
+    assert!(at("<b>87.5 %</b>") < at("Terms of the reward"));
+}
+
+#[test]
 fn empty_and_broken_runs_have_a_page_that_says_so() {
     let folder = tempfile::tempdir().unwrap();
     let error = write(folder.path()).unwrap_err().to_string();
