@@ -11,7 +11,7 @@
 //! A solution is the answer alone, `46`, or worked: every second value with its label, then the answer.
 //!
 //! It knows texts only: neither tokens nor prompts nor models. What is done with one problem is
-//! [`Chain`](crate::chain::Chain)'s business.
+//! [`Chain`]'s business.
 
 use std::collections::HashSet;
 
