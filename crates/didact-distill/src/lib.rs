@@ -10,6 +10,7 @@ pub mod pipeline;
 mod plan;
 mod resumable;
 pub mod selection;
+pub mod stage;
 mod statistics;
 pub mod student;
 mod weights;
@@ -21,6 +22,7 @@ pub use pipeline::{Models, PipelineConfig, PipelineResults, Task};
 pub use plan::{PlannedStage, plan};
 pub use resumable::ResumableFile;
 pub use selection::{CollectedExplanation, Selection, SelectionConfig, select};
+pub use stage::{Done, Place, Stages};
 pub use statistics::Interval;
 pub use student::{
     StudentEvaluation, StudentEvaluationConfig, StudentRecord, Verify, evaluate_student,

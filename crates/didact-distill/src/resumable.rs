@@ -262,7 +262,7 @@ fn identity_path(path: &Path) -> PathBuf {
     path.with_file_name(name)
 }
 
-fn to_text(path: &Path, value: &Value) -> Result<Vec<u8>> {
+pub(crate) fn to_text(path: &Path, value: &impl Serialize) -> Result<Vec<u8>> {
     let mut text = serde_json::to_vec_pretty(value).map_err(Error::json(path))?;
     text.push(b'\n');
     Ok(text)
