@@ -1,0 +1,551 @@
+//! A pipeline as data: models, problems, and the stages that lead from them to students and their accuracy.
+//!
+//! Owns the names that stages refer to each other by, and reading a recipe from one TOML file. What a stage does and
+//! costs is said by `run` and `plan`; what is inside a stage's tables belongs to the crates that train, collect and
+//! evaluate.
+//!
+//! A stage that trains gives a model under its own name. Stages stand in their order and refer to what stands above
+//! them, so data flows one way:
+//!
+//! ```
+//! use didact_distill::recipe::Recipe;
+//!
+//! let recipe = Recipe::from_toml("small.toml", r#"
+//!     format = "think"
+//!     models.base.path = "models/base"
+//!     problems.train.path = "train.jsonl"
+//!     problems.test.path = "test.jsonl"
+//!
+//!     [[stages]]
+//!     kind = "teach"
+//!     name = "teacher"
+//!     model = "base"
+//!     student = "base"
+//!     problems = "train"
+//!     training = { steps = 20, group_size = 8, max_completion_tokens = 100 }
+//!
+//!     [[stages]]
+//!     kind = "collect"
+//!     name = "explanations"
+//!     model = "teacher"
+//!     student = "base"
+//!     problems = "train"
+//!
+//!     [[stages]]
+//!     kind = "distill"
+//!     name = "student"
+//!     model = "base"
+//!     explanations = "explanations"
+//!
+//!     [[stages]]
+//!     kind = "evaluate"
+//!     name = "accuracy"
+//!     model = "student"
+//!     problems = "test"
+//! "#)?;
+//! assert_eq!(recipe.stages.len(), 4);
+//! # Ok::<(), didact_distill::Error>(())
+//! ```
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use didact_data::{AnswerPlace, PromptFormat};
+use didact_models::LoraConfig;
+use didact_reward::{CorrectnessReward, RltConfig};
+use didact_rl::memory::WeightStorage;
+use didact_rl::{FineTuneConfig, TeacherConfig};
+use serde::{Deserialize, Deserializer, Serialize};
+
+use crate::{AnswersConfig, CollectConfig, Error, Result};
+
+mod cost;
+mod plan;
+mod run;
+mod source;
+#[cfg(test)]
+mod tests;
+
+pub use cost::{Machine, Work};
+pub use plan::{RecipePlan, StagePlan};
+pub use run::{Run, StageOutcome};
+
+/// A whole pipeline. Paths are relative to the folder that it was read from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Recipe {
+    /// What it is for.
+    #[serde(default)]
+    pub description: String,
+    /// `thought` (the published tags), `think`, or the path of a TOML file that [`PromptFormat`] reads.
+    pub format: String,
+    /// What teachers are rewarded by. Default: the published reward.
+    #[serde(default)]
+    pub reward: RltConfig,
+    /// What the time estimate counts with; without it, what is measured where the plan is made.
+    #[serde(default)]
+    pub machine: Option<Machine>,
+    /// Models that are there before the first stage, by name.
+    pub models: BTreeMap<String, ModelSource>,
+    /// Problems by name.
+    pub problems: BTreeMap<String, ProblemSource>,
+    /// What is done, in this order.
+    pub stages: Vec<Stage>,
+    #[serde(skip)]
+    folder: PathBuf,
+}
+
+/// Where a model comes from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelSource {
+    /// A folder in Hugging Face's layout, or a GGUF file.
+    pub path: PathBuf,
+    /// A `config.json` to plan with where nothing is at `path`.
+    #[serde(default)]
+    pub sizes: Option<PathBuf>,
+    /// How its weights are kept in memory; 8 and 4 bits are frozen, so that training needs an adapter. Default `f32`.
+    #[serde(default)]
+    pub weights: WeightStorage,
+}
+
+/// Where problems come from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProblemSource {
+    /// A file that [`read_problems`](didact_data::read_problems) reads.
+    pub path: PathBuf,
+    /// Only the first so many; without it, all.
+    #[serde(default)]
+    pub first: Option<usize>,
+    /// Stands before each question, such as how the answer has to be written. Default nothing.
+    #[serde(default)]
+    pub question_prefix: String,
+    /// What to plan with where nothing is at `path`.
+    #[serde(default)]
+    pub expected: Option<ProblemSizes>,
+}
+
+/// How many problems there are and how long they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProblemSizes {
+    /// How many.
+    pub count: usize,
+    /// Tokens of the longest prompt that a teacher reads.
+    pub prompt_tokens: usize,
+    /// Tokens of the longest example: question, trace and solution.
+    pub example_tokens: usize,
+}
+
+/// One step of a recipe.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Stage {
+    /// Supervised fine-tuning of a teacher in its format, on the problems' traces.
+    WarmUp(WarmUp),
+    /// Teacher RL.
+    Teach(Teach),
+    /// Explanations sampled, scored and chosen.
+    Collect(Collect),
+    /// Supervised fine-tuning of a student on explanations.
+    Distill(Distill),
+    /// RL of a student on verified answers.
+    StudentRl(StudentRl),
+    /// A student's answers, verified.
+    Evaluate(Evaluate),
+}
+
+/// A stage of [`Stage::WarmUp`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WarmUp {
+    /// Names the stage and the model that it gives.
+    pub name: String,
+    /// The model that it begins with.
+    pub model: String,
+    /// Whose reasoning traces are learnt, or solutions where there is no trace.
+    pub problems: String,
+    /// Default: the published warm-up.
+    #[serde(default)]
+    pub training: FineTuneConfig,
+    /// Trains an adapter, merged at the end, instead of the weights.
+    #[serde(default)]
+    pub adapter: Option<LoraConfig>,
+}
+
+/// A stage of [`Stage::Teach`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Teach {
+    /// Names the stage and the model that it gives.
+    pub name: String,
+    /// The teacher as it begins.
+    pub model: String,
+    /// Whom it explains to: a model's name; `initial`, the teacher as it begins; or `current`, the teacher as it is.
+    pub student: String,
+    /// What it explains.
+    pub problems: String,
+    /// Problems that it is looked at on, beside those that it is trained on.
+    #[serde(default)]
+    pub held_out: Option<String>,
+    /// Default: the published training.
+    #[serde(default)]
+    pub training: TeacherConfig,
+    /// Trains an adapter, merged at the end, instead of the weights.
+    #[serde(default)]
+    pub adapter: Option<LoraConfig>,
+    /// Tokens of a completion that the time estimate counts with; without it, the most that are allowed.
+    #[serde(default)]
+    pub expected_completion_tokens: Option<usize>,
+}
+
+/// A stage of [`Stage::Collect`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Collect {
+    /// Names the stage and the explanations that it gives.
+    pub name: String,
+    /// The teacher.
+    pub model: String,
+    /// The student that the reward reads.
+    pub student: String,
+    /// What is explained.
+    pub problems: String,
+    /// How explanations are sampled: temperature, `top_p` and lengths are read. Default: as in the published
+    /// training.
+    #[serde(default)]
+    pub sampling: TeacherConfig,
+    /// How many are sampled and which are kept.
+    #[serde(default)]
+    pub collect: CollectConfig,
+    /// As in [`Teach`].
+    #[serde(default)]
+    pub expected_completion_tokens: Option<usize>,
+}
+
+/// A stage of [`Stage::Distill`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Distill {
+    /// Names the stage and the model that it gives.
+    pub name: String,
+    /// The student that it begins with.
+    pub model: String,
+    /// The stage whose explanations are learnt.
+    pub explanations: String,
+    /// Default, key by key: the published distillation.
+    #[serde(
+        default = "FineTuneConfig::published_distillation",
+        deserialize_with = "distillation"
+    )]
+    pub training: FineTuneConfig,
+    /// Trains an adapter, merged at the end, instead of the weights.
+    #[serde(default)]
+    pub adapter: Option<LoraConfig>,
+}
+
+/// A stage of [`Stage::StudentRl`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StudentRl {
+    /// Names the stage and the model that it gives.
+    pub name: String,
+    /// The student that it begins with.
+    pub model: String,
+    /// What it solves.
+    pub problems: String,
+    /// Problems that it is looked at on, beside those that it is trained on.
+    #[serde(default)]
+    pub held_out: Option<String>,
+    /// Default: the published training's numbers.
+    #[serde(default)]
+    pub training: TeacherConfig,
+    /// What a right answer is worth.
+    #[serde(default)]
+    pub reward: CorrectnessReward,
+    /// Where the answer is looked for. Default `solution`.
+    #[serde(default)]
+    pub answer: AnswerPlace,
+    /// Trains an adapter, merged at the end, instead of the weights.
+    #[serde(default)]
+    pub adapter: Option<LoraConfig>,
+    /// As in [`Teach`].
+    #[serde(default)]
+    pub expected_completion_tokens: Option<usize>,
+}
+
+/// A stage of [`Stage::Evaluate`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Evaluate {
+    /// Names the stage.
+    pub name: String,
+    /// The student.
+    pub model: String,
+    /// What it answers.
+    pub problems: String,
+    /// Which answers are sampled.
+    #[serde(default)]
+    pub answers: AnswersConfig,
+    /// What a right answer is.
+    #[serde(default)]
+    pub judge: JudgeName,
+    /// The k of pass@k, each at most `answers.samples`.
+    #[serde(default)]
+    pub pass_at: Vec<usize>,
+    /// As in [`Teach`].
+    #[serde(default)]
+    pub expected_completion_tokens: Option<usize>,
+}
+
+/// What a right answer is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum JudgeName {
+    /// One equal to the expected in the sense of mathematics.
+    #[default]
+    Mathematics,
+    /// The expected text itself, but for space around it.
+    Exact,
+}
+
+/// Every key that is not given is the published distillation's, not the warm-up's.
+fn distillation<'de, D: Deserializer<'de>>(deserializer: D) -> Result<FineTuneConfig, D::Error> {
+    use serde::de::Error;
+    let given = serde_json::Map::<String, serde_json::Value>::deserialize(deserializer)?;
+    let preset = serde_json::to_value(FineTuneConfig::published_distillation());
+    let mut whole = preset.map_err(D::Error::custom)?;
+    for (key, value) in given {
+        whole[key] = value;
+    }
+    serde_json::from_value(whole).map_err(D::Error::custom)
+}
+
+impl Stage {
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match self {
+            Self::WarmUp(stage) => &stage.name,
+            Self::Teach(stage) => &stage.name,
+            Self::Collect(stage) => &stage.name,
+            Self::Distill(stage) => &stage.name,
+            Self::StudentRl(stage) => &stage.name,
+            Self::Evaluate(stage) => &stage.name,
+        }
+    }
+
+    /// What it is, as in a recipe.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::WarmUp(_) => "warm_up",
+            Self::Teach(_) => "teach",
+            Self::Collect(_) => "collect",
+            Self::Distill(_) => "distill",
+            Self::StudentRl(_) => "student_rl",
+            Self::Evaluate(_) => "evaluate",
+        }
+    }
+
+    const fn gives_model(&self) -> bool {
+        !matches!(self, Self::Collect(_) | Self::Evaluate(_))
+    }
+
+    /// The model that it begins with or looks at.
+    fn model(&self) -> &str {
+        match self {
+            Self::WarmUp(stage) => &stage.model,
+            Self::Teach(stage) => &stage.model,
+            Self::Collect(stage) => &stage.model,
+            Self::Distill(stage) => &stage.model,
+            Self::StudentRl(stage) => &stage.model,
+            Self::Evaluate(stage) => &stage.model,
+        }
+    }
+
+    /// The student that its reward reads, if that is a model of its own.
+    fn student(&self) -> Option<&str> {
+        match self {
+            Self::Teach(stage) if !["initial", "current"].contains(&stage.student.as_str()) => {
+                Some(&stage.student)
+            }
+            Self::Collect(stage) => Some(&stage.student),
+            _ => None,
+        }
+    }
+
+    /// The keys and names of the problems that it reads.
+    fn problems(&self) -> Vec<(&'static str, &str)> {
+        let mut names = Vec::new();
+        let (problems, held_out) = match self {
+            Self::WarmUp(stage) => (&stage.problems, &None),
+            Self::Teach(stage) => (&stage.problems, &stage.held_out),
+            Self::Collect(stage) => (&stage.problems, &None),
+            Self::StudentRl(stage) => (&stage.problems, &stage.held_out),
+            Self::Evaluate(stage) => (&stage.problems, &None),
+            Self::Distill(_) => return names,
+        };
+        names.push(("problems", problems.as_str()));
+        names.extend(held_out.as_deref().map(|name| ("held_out", name)));
+        names
+    }
+
+    fn explanations(&self) -> Option<&str> {
+        match self {
+            Self::Distill(stage) => Some(&stage.explanations),
+            _ => None,
+        }
+    }
+}
+
+impl Recipe {
+    /// Reads a recipe.
+    ///
+    /// # Errors
+    /// [`Error::File`]; as [`from_toml`](Self::from_toml).
+    pub fn read(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let text = fs::read_to_string(path).map_err(Error::file(path, "reading"))?;
+        Self::from_toml(path, &text)
+    }
+
+    /// The recipe that `text` holds; paths in it are relative to the folder of `path`.
+    ///
+    /// # Errors
+    /// [`Error::Recipe`] names the file and what in it is wrong.
+    pub fn from_toml(path: impl AsRef<Path>, text: &str) -> Result<Self> {
+        let path = path.as_ref();
+        let refuse = |problem: String| Error::Recipe {
+            path: path.to_owned(),
+            problem,
+        };
+        let mut recipe: Self = toml::from_str(text).map_err(|e| refuse(e.to_string()))?;
+        recipe.folder = path.parent().unwrap_or(Path::new("")).to_owned();
+        recipe.validate().map_err(refuse)?;
+        Ok(recipe)
+    }
+
+    /// A recipe made in a program, whose paths are relative to `folder`.
+    ///
+    /// # Errors
+    /// [`Error::Recipe`] where a name means nothing.
+    pub fn new(
+        folder: impl Into<PathBuf>,
+        format: impl Into<String>,
+        models: BTreeMap<String, ModelSource>,
+        problems: BTreeMap<String, ProblemSource>,
+        stages: Vec<Stage>,
+    ) -> Result<Self> {
+        let recipe = Self {
+            description: String::new(),
+            format: format.into(),
+            reward: RltConfig::default(),
+            machine: None,
+            models,
+            problems,
+            stages,
+            folder: folder.into(),
+        };
+        let path = recipe.folder.clone();
+        recipe
+            .validate()
+            .map_err(|problem| Error::Recipe { path, problem })?;
+        Ok(recipe)
+    }
+
+    /// The prompt format.
+    ///
+    /// # Errors
+    /// A file that [`PromptFormat::from_toml_file`] refuses.
+    pub fn prompt_format(&self) -> Result<PromptFormat> {
+        Ok(match self.format.as_str() {
+            "thought" => PromptFormat::thought(),
+            "think" => PromptFormat::think(),
+            path => PromptFormat::from_toml_file(self.at(path))?,
+        })
+    }
+
+    /// Where a path of the recipe is.
+    fn at(&self, path: impl AsRef<Path>) -> PathBuf {
+        self.folder.join(path)
+    }
+
+    /// The name of the model in [`models`](Self::models) that `name` was trained from.
+    fn origin<'a>(&'a self, name: &'a str) -> &'a str {
+        let stage = self.stages.iter().find(|stage| stage.name() == name);
+        stage.map_or(name, |stage| self.origin(stage.model()))
+    }
+
+    /// Every name is one thing, and stands above where it is used.
+    fn validate(&self) -> Result<(), String> {
+        if self.stages.is_empty() {
+            return Err("it has no [[stages]]".to_owned());
+        }
+        for reserved in ["initial", "current"] {
+            if self.models.contains_key(reserved) {
+                return Err(format!(
+                    "models.{reserved}: the name means a teacher that is its own student; choose another"
+                ));
+            }
+        }
+        let mut models: Vec<&str> = self.models.keys().map(String::as_str).collect();
+        let mut collected: Vec<&str> = Vec::new();
+        let mut names: Vec<&str> = models.clone();
+        let known = |what: &str, names: &[&str]| match names {
+            [] => format!("there is no {what} above it"),
+            names => format!("{what}s above it: {}", names.join(", ")),
+        };
+        for stage in &self.stages {
+            let name = stage.name();
+            let wrong = |key: &str, problem: String| Err(format!("stage {name}: {key}: {problem}"));
+            let plain = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
+            if name.is_empty() || !name.chars().all(plain) || name.starts_with('.') {
+                return wrong(
+                    "name",
+                    "a folder is called after it: letters, digits, `_`, `-` and `.`".to_owned(),
+                );
+            }
+            if names.contains(&name) || ["initial", "current"].contains(&name) {
+                return wrong("name", "it is taken; choose another".to_owned());
+            }
+            for (key, wanted) in [("model", Some(stage.model())), ("student", stage.student())] {
+                if let Some(wanted) = wanted.filter(|wanted| !models.contains(wanted)) {
+                    return wrong(
+                        key,
+                        format!("{wanted} is no model; {}", known("model", &models)),
+                    );
+                }
+            }
+            for (key, wanted) in stage.problems() {
+                if !self.problems.contains_key(wanted) {
+                    return wrong(key, format!("there is no [problems.{wanted}]"));
+                }
+            }
+            if let Some(wanted) = stage.explanations()
+                && !collected.contains(&wanted)
+            {
+                let known = known("stage of kind collect", &collected);
+                return wrong("explanations", format!("{wanted} collects none; {known}"));
+            }
+            if let Stage::Evaluate(evaluate) = stage {
+                let most = evaluate.answers.samples;
+                if let Some(k) = evaluate.pass_at.iter().find(|&&k| k == 0 || k > most) {
+                    return wrong(
+                        "pass_at",
+                        format!("{k} is not from 1 to answers.samples, {most}"),
+                    );
+                }
+            }
+            names.push(name);
+            match stage {
+                Stage::Collect(_) => collected.push(name),
+                _ if stage.gives_model() => models.push(name),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
