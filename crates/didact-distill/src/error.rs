@@ -17,6 +17,14 @@ pub enum Error {
         /// What is wrong with it and what is allowed.
         problem: String,
     },
+    /// A recipe that means nothing, or names what is not there.
+    #[error("{path}: {problem}")]
+    Recipe {
+        /// The recipe's file, or its folder where it was not read from one.
+        path: PathBuf,
+        /// What is wrong, and what to do.
+        problem: String,
+    },
     /// A stage has nothing to work on.
     #[error("stage {stage}: {problem}")]
     Stage {

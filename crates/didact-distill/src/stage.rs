@@ -81,6 +81,13 @@ impl Stages {
         Ok(Self { root })
     }
 
+    /// The same without making the folder.
+    pub(crate) fn at(root: &Path) -> Self {
+        Self {
+            root: root.to_owned(),
+        }
+    }
+
     /// Where the stage `name` of `inputs` is or would be made.
     ///
     /// # Errors
@@ -214,6 +221,19 @@ fn files(folder: &Path) -> Result<BTreeMap<String, MadeFile>> {
         }
     }
     Ok(found)
+}
+
+/// The BLAKE3 hash of a file, or of a folder's files with their paths in it.
+pub(crate) fn hash_of(path: &Path) -> Result<String> {
+    if !path.is_dir() {
+        return Ok(made_file(path)?.hash);
+    }
+    let mut hasher = blake3::Hasher::new();
+    for (name, MadeFile { hash, .. }) in files(path)? {
+        hasher.update(name.as_bytes());
+        hasher.update(hash.as_bytes());
+    }
+    Ok(hasher.finalize().to_hex().to_string())
 }
 
 fn made_file(path: &Path) -> Result<MadeFile> {

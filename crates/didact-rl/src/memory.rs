@@ -30,7 +30,7 @@ use std::fmt;
 
 use didact_engine::EngineConfig;
 use didact_models::{DecoderConfig, LoraConfig, WeightPrecision};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::config::{ReferenceRule, ResolvedTeacherConfig};
 use crate::fine_tune::ResolvedFineTuneConfig;
@@ -38,7 +38,7 @@ use crate::optimizer::OptimizerConfig;
 use crate::{Error, Result};
 
 /// How a model's weights are kept.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum WeightStorage {
     /// Four bytes a number.
