@@ -88,6 +88,9 @@ pub enum Error {
     /// What a model refuses.
     #[error(transparent)]
     Core(#[from] didact_core::Error),
+    /// A reward whose configuration means nothing.
+    #[error(transparent)]
+    Reward(#[from] didact_reward::Error),
     /// What loading or saving a model refuses.
     #[error(transparent)]
     Models(#[from] didact_models::Error),

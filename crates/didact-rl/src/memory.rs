@@ -235,6 +235,38 @@ impl MemoryEstimate {
         Ok(estimate)
     }
 
+    /// Of sampling completions without training, such as collecting and evaluating: the sampling model, and where one
+    /// is given a reader that scores them. `counts` are prompts and completions, `tokens` the longest of each.
+    ///
+    /// # Errors
+    /// As [`of_teacher`](Self::of_teacher).
+    pub fn of_sampling(
+        model: &PlannedModel<'_>,
+        reader: Option<&PlannedModel<'_>>,
+        engine: &EngineConfig,
+        counts: [usize; 2],
+        tokens: [usize; 2],
+    ) -> Result<Self> {
+        let sizes = Sizes::new(model)?;
+        let mut estimate = Self { parts: Vec::new() };
+        estimate.add("weights", MemoryPhase::Throughout, model.bytes()?);
+        let [counts, tokens] = [counts, tokens].map(|pair| pair.map(|n| n as u64));
+        estimate.add_generation(&sizes, engine, counts, tokens);
+        if let Some(reader) = reader {
+            estimate.add("student", MemoryPhase::Throughout, reader.bytes()?);
+            let longest = tokens[0] + tokens[1];
+            let read = (engine.max_batch_tokens.get() as u64)
+                .max(longest)
+                .min(counts[1] * longest);
+            let numbers = Sizes::new(reader)?
+                .scoring_numbers()
+                .max(sizes.scoring_numbers());
+            let pass = 4 * read * numbers;
+            estimate.add("a pass that scores", MemoryPhase::Scoring, pass);
+        }
+        Ok(estimate)
+    }
+
     /// The same with something else that is held throughout, such as models that other stages need.
     #[must_use]
     pub fn with(mut self, name: impl Into<String>, bytes: u64) -> Self {

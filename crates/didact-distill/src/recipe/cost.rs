@@ -45,12 +45,26 @@ pub struct Work {
 }
 
 impl Work {
+    /// The same done so many times.
+    #[must_use]
+    pub fn times(self, count: f64) -> Self {
+        Self {
+            trained_tokens: count * self.trained_tokens,
+            sampled_tokens: count * self.sampled_tokens,
+            scored_tokens: count * self.scored_tokens,
+            operations: count * self.operations,
+            sampling_steps: count * self.sampling_steps,
+            ..self
+        }
+    }
+
     /// The least time in seconds, if nothing but products and reading weights takes any.
     #[must_use]
     pub fn seconds(&self, machine: &Machine) -> f64 {
         let computing = self.operations_per_sampling_step / machine.operations_per_second;
         let reading = self.bytes_per_sampling_step / machine.bytes_per_second;
-        self.operations / machine.operations_per_second + self.sampling_steps * computing.max(reading)
+        self.operations / machine.operations_per_second
+            + self.sampling_steps * computing.max(reading)
     }
 }
 
@@ -80,7 +94,11 @@ impl Cost {
             WeightStorage::EightBit => 1.125,
             WeightStorage::FourBit => 0.625,
         };
-        let number = if weights == WeightStorage::Half { 2.0 } else { 4.0 };
+        let number = if weights == WeightStorage::Half {
+            2.0
+        } else {
+            4.0
+        };
         Self {
             parameters,
             bytes_per_parameter,
@@ -104,13 +122,7 @@ impl Cost {
     }
 
     /// Adds training on sequences.
-    pub(super) fn add_training(
-        &self,
-        work: &mut Work,
-        sequences: f64,
-        tokens: f64,
-        passes: f64,
-    ) {
+    pub(super) fn add_training(&self, work: &mut Work, sequences: f64, tokens: f64, passes: f64) {
         work.trained_tokens += sequences * tokens;
         work.operations += passes * self.forward(sequences, tokens);
     }

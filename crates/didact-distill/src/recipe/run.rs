@@ -24,10 +24,9 @@ use serde_json::{Value, json};
 use super::source::Located;
 use super::{Collect, Distill, Evaluate, JudgeName, Recipe, Stage, StudentRl, Teach, WarmUp};
 use crate::evaluation::{Exactly, Judge, Mathematics};
-use crate::stage::Place;
 use crate::{
-    CollectedExplanation, Collection, Error, Examination, Interval, ResumableFile, Result, Selection,
-    SelectionConfig, Stages, answers, collect, dataset, json_lines, select,
+    CollectedExplanation, Collection, Error, Examination, Interval, Result, ResumableFile,
+    Selection, SelectionConfig, Stages, answers, collect, dataset, json_lines, select,
 };
 
 const MODEL: &str = "model";
@@ -128,7 +127,7 @@ impl<'a> Inputs<'a> {
     }
 }
 
-fn value(settings: &impl Serialize) -> Result<Value> {
+pub(super) fn value(settings: &impl Serialize) -> Result<Value> {
     serde_json::to_value(settings).map_err(Error::json(Path::new("recipe")))
 }
 
@@ -346,7 +345,10 @@ impl Making<'_> {
         if tuner.run(&mut (&mut directory, observer))? {
             return self.interrupted(tuner.steps());
         }
-        let figures = [("steps", tuner.steps() as f64), ("examples", examples.len() as f64)];
+        let figures = [
+            ("steps", tuner.steps() as f64),
+            ("examples", examples.len() as f64),
+        ];
         let figures = figures.map(|(name, value)| (name.to_owned(), value));
         didact_rl::report::write(directory.path())?;
         Ok((tuner.finish()?.decoder, figures.into()))
@@ -357,7 +359,10 @@ impl Making<'_> {
         let example = |problem: &Problem| {
             let trace = problem.reasoning_trace.as_ref();
             let trace = trace.unwrap_or(&problem.solution);
-            Ok(self.run.format.teacher_example(&tokenizer, problem, trace)?)
+            Ok(self
+                .run
+                .format
+                .teacher_example(&tokenizer, problem, trace)?)
         };
         let problems = self.problems(&stage.problems)?;
         let examples = problems.iter().map(example).collect::<Result<Vec<_>>>()?;
@@ -375,7 +380,10 @@ impl Making<'_> {
             let format = &self.run.format;
             Ok(format.student_example(&tokenizer, &e.problem, &e.explanation)?)
         };
-        let examples = explanations.iter().map(example).collect::<Result<Vec<_>>>()?;
+        let examples = explanations
+            .iter()
+            .map(example)
+            .collect::<Result<Vec<_>>>()?;
         let decoder = self.begin(&stage.model, stage.adapter.as_ref())?;
         let (decoder, figures) = self.fine_tune(decoder, &examples, &stage.training, observer)?;
         self.keep(&decoder, &tokenizer)?;
@@ -408,11 +416,9 @@ impl Making<'_> {
     fn student_rl(&self, stage: &StudentRl, observer: &mut dyn Observer) -> Result<Figures> {
         let reward = Arc::new(stage.reward.clone());
         let learning = Learning {
-            task: self
-                .task(&[&stage.model], reward)?
-                .with_role(Role::Solver {
-                    answer: stage.answer,
-                }),
+            task: self.task(&[&stage.model], reward)?.with_role(Role::Solver {
+                answer: stage.answer,
+            }),
             policy: self.begin(&stage.model, stage.adapter.as_ref())?,
             student: StudentModel::Initial,
             problems: [
@@ -468,7 +474,12 @@ impl Making<'_> {
         Ok(figures)
     }
 
-    fn engine(&self, decoder: Decoder, config: &EngineConfig, tokenizer: &Arc<Tokenizer>) -> LocalEngine {
+    fn engine(
+        &self,
+        decoder: Decoder,
+        config: &EngineConfig,
+        tokenizer: &Arc<Tokenizer>,
+    ) -> LocalEngine {
         let token_bytes: Arc<dyn TokenBytes> = tokenizer.clone();
         LocalEngine::new(decoder, config.clone()).with_token_bytes(token_bytes)
     }
@@ -480,8 +491,11 @@ impl Making<'_> {
         let [teacher_context, student_context] =
             [&teacher, &student].map(|decoder| decoder.config().max_position_embeddings);
         let eos: Vec<_> = task.tokenizer.eos().into_iter().collect();
-        let resolved = stage.sampling.resolve(teacher_context, &eos, task.end_tag())?;
-        let problems = task.prepare(&self.problems(&stage.problems)?, resolved.max_prompt_tokens)?;
+        let resolved = stage
+            .sampling
+            .resolve(teacher_context, &eos, task.end_tag())?;
+        let problems =
+            task.prepare(&self.problems(&stage.problems)?, resolved.max_prompt_tokens)?;
         let engine = |decoder: &Decoder| {
             self.engine(decoder.clone(), &stage.sampling.engine, &task.tokenizer)
         };
@@ -499,14 +513,24 @@ impl Making<'_> {
             stage: self.name,
         };
         let file = self.lines("collected.jsonl");
-        let records = collect(&mut collection, &problems, &stage.collect, Some(&file), observer)?;
+        let records = collect(
+            &mut collection,
+            &problems,
+            &stage.collect,
+            Some(&file),
+            observer,
+        )?;
         let config = &stage.collect.selection;
         let selection = SelectionConfig {
             // A longer example could not be learnt from.
             max_tokens: config.max_tokens.or(Some(student_context)),
             ..config.clone()
         };
-        let Selection { explanations, left_out, .. } = select(&records, &task.format, &selection)?;
+        let Selection {
+            explanations,
+            left_out,
+            ..
+        } = select(&records, &task.format, &selection)?;
         let path = |name: &str| self.folder.join(name);
         json_lines::write(path(EXPLANATIONS), &explanations)?;
         dataset::write_chat(path("chat.jsonl"), &task.format, &explanations)?;
@@ -548,16 +572,30 @@ impl Making<'_> {
             stage: self.name,
         };
         let file = self.lines("answers.jsonl");
-        let answers = answers(&mut examination, &problems, &stage.answers, Some(&file), observer)?;
+        let answers = answers(
+            &mut examination,
+            &problems,
+            &stage.answers,
+            Some(&file),
+            observer,
+        )?;
         let mut figures = Figures::new();
         add(&mut figures, "greedy_accuracy", answers.greedy_accuracy());
         if stage.answers.samples > 0 {
-            add(&mut figures, &format!("avg@{}", stage.answers.samples), answers.avg_at_k());
+            add(
+                &mut figures,
+                &format!("avg@{}", stage.answers.samples),
+                answers.avg_at_k(),
+            );
         }
         for &k in &stage.pass_at {
             add(&mut figures, &format!("pass@{k}"), answers.pass_at_k(k));
         }
-        add(&mut figures, "solution_log_prob", answers.solution_log_prob());
+        add(
+            &mut figures,
+            "solution_log_prob",
+            answers.solution_log_prob(),
+        );
         figures.insert("closed".to_owned(), answers.closed());
         figures.insert("tokens".to_owned(), answers.mean_tokens());
         Ok(figures)
@@ -573,7 +611,10 @@ struct Learning {
 }
 
 fn add(figures: &mut Figures, name: &str, interval: Option<Interval>) {
-    let Some(Interval { mean, low, high, .. }) = interval else {
+    let Some(Interval {
+        mean, low, high, ..
+    }) = interval
+    else {
         return;
     };
     for (part, value) in [("mean", mean), ("low", low), ("high", high)] {

@@ -89,7 +89,11 @@ impl Recipe {
     }
 
     /// The problems of that name, if they are there.
-    pub(super) fn find_problems(&self, name: &str, format: &PromptFormat) -> Result<Option<Vec<Problem>>> {
+    pub(super) fn find_problems(
+        &self,
+        name: &str,
+        format: &PromptFormat,
+    ) -> Result<Option<Vec<Problem>>> {
         let source = &self.problems[name];
         let path = self.at(&source.path);
         if !path.exists() {
