@@ -57,6 +57,7 @@ use didact_reward::{CorrectnessReward, RltConfig};
 use didact_rl::memory::WeightStorage;
 use didact_rl::{FineTuneConfig, TeacherConfig};
 use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
 
 use crate::{AnswersConfig, CollectConfig, Error, Result};
 
@@ -64,8 +65,6 @@ mod cost;
 mod plan;
 mod run;
 mod source;
-#[cfg(test)]
-mod tests;
 
 pub use cost::{Machine, Work};
 pub use plan::{RecipePlan, StagePlan};
@@ -91,9 +90,11 @@ pub struct Recipe {
     /// Problems by name.
     pub problems: BTreeMap<String, ProblemSource>,
     /// What is done, in this order.
+    #[serde(deserialize_with = "stages")]
     pub stages: Vec<Stage>,
+    /// The file that it was read from, or one that stands for it.
     #[serde(skip)]
-    folder: PathBuf,
+    path: PathBuf,
 }
 
 /// Where a model comes from.
@@ -311,10 +312,22 @@ pub enum JudgeName {
     Exact,
 }
 
+/// Reads stages one by one, so that errors name the stage.
+fn stages<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Stage>, D::Error> {
+    use serde::de::Error;
+    let stage = |(index, value): (usize, Value)| {
+        let name = value.get("name").and_then(Value::as_str);
+        let name = name.map_or_else(|| format!("number {}", index + 1), str::to_owned);
+        serde_json::from_value(value).map_err(|e| D::Error::custom(format!("stage {name}: {e}")))
+    };
+    let values = Vec::<Value>::deserialize(deserializer)?;
+    values.into_iter().enumerate().map(stage).collect()
+}
+
 /// Every key that is not given is the published distillation's, not the warm-up's.
 fn distillation<'de, D: Deserializer<'de>>(deserializer: D) -> Result<FineTuneConfig, D::Error> {
     use serde::de::Error;
-    let given = serde_json::Map::<String, serde_json::Value>::deserialize(deserializer)?;
+    let given = serde_json::Map::<String, Value>::deserialize(deserializer)?;
     let preset = serde_json::to_value(FineTuneConfig::published_distillation());
     let mut whole = preset.map_err(D::Error::custom)?;
     for (key, value) in given {
@@ -423,7 +436,7 @@ impl Recipe {
             problem,
         };
         let mut recipe: Self = toml::from_str(text).map_err(|e| refuse(e.to_string()))?;
-        recipe.folder = path.parent().unwrap_or(Path::new("")).to_owned();
+        path.clone_into(&mut recipe.path);
         recipe.validate().map_err(refuse)?;
         Ok(recipe)
     }
@@ -447,12 +460,11 @@ impl Recipe {
             models,
             problems,
             stages,
-            folder: folder.into(),
+            path: folder.into().join("recipe"),
         };
-        let path = recipe.folder.clone();
         recipe
             .validate()
-            .map_err(|problem| Error::Recipe { path, problem })?;
+            .map_err(|problem| recipe.refusal(problem))?;
         Ok(recipe)
     }
 
@@ -470,7 +482,7 @@ impl Recipe {
 
     /// Where a path of the recipe is.
     fn at(&self, path: impl AsRef<Path>) -> PathBuf {
-        self.folder.join(path)
+        self.path.parent().unwrap_or(Path::new("")).join(path)
     }
 
     /// The name of the model in [`models`](Self::models) that `name` was trained from.

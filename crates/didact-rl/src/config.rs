@@ -6,7 +6,8 @@
 
 use didact_core::{Sampling, TokenId};
 use didact_engine::EngineConfig;
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::advantage::{AdvantageConfig, CreditConfig, DynamicSampling};
 use crate::algorithm::{Algorithm, trl_1_16};
@@ -77,8 +78,9 @@ pub struct TeacherConfig {
     /// Leaves completions that were cut off out of the loss. They still count in their group's mean and
     /// deviation, and in means over sequences. Default false.
     pub mask_truncated: bool,
-    /// When and how far the reference follows the policy; without it, never. Default every 32 steps with
-    /// weight 0.9.
+    /// When and how far the reference follows the policy; `None`, in a file `false`, is never. Default every 32 steps
+    /// with weight 0.9.
+    #[serde(deserialize_with = "table_or_false")]
     pub reference_mixing: Option<ReferenceMixing>,
     /// At most this many tokens go through the model at once in training; a longer sequence goes alone.
     /// It changes memory and speed, not the result. Default 16384.
@@ -130,6 +132,27 @@ impl Default for EvaluationConfig {
             samples: 1,
             seed: 0,
         }
+    }
+}
+
+/// A file that has no null says with `false` that something with a default is not wanted.
+fn table_or_false<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    #[derive(Deserialize)]
+    #[serde(untagged, expecting = "expected a table with all its keys, or false")]
+    enum Given<T> {
+        Switch(bool),
+        Table(Option<T>),
+    }
+    match Given::deserialize(deserializer)? {
+        Given::Switch(false) => Ok(None),
+        Given::Switch(true) => Err(D::Error::custom(
+            "true says not how; give a table, or leave the key out for the default",
+        )),
+        Given::Table(table) => Ok(table),
     }
 }
 

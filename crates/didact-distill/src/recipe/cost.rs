@@ -151,3 +151,62 @@ pub(super) fn training_passes(adapter: bool, recompute_layers: bool) -> f64 {
     let passes = if adapter { 2.0 } else { 3.0 };
     passes + if recompute_layers { 1.0 } else { 0.0 }
 }
+
+#[cfg(test)]
+mod tests {
+    use didact_models::{DecoderOptions, Family};
+
+    use super::*;
+
+    /// 2 layers of width 8 with 2 heads, one of them for keys, an MLP of 16 and 10 words.
+    fn cost(weights: WeightStorage) -> Cost {
+        let options = DecoderOptions {
+            num_key_value_heads: 1,
+            ..DecoderOptions::new(Family::Llama, 10, 8, 16, 2, 2)
+        };
+        Cost::new(&DecoderConfig::new(options).unwrap(), weights)
+    }
+
+    #[test]
+    fn operations_are_counted_as_by_hand() {
+        let cost = cost(WeightStorage::F32);
+        // Queries and outputs 2·64, keys and values 2·32, MLP 3·128, norms 16; the last norm 8; 10 words of 8.
+        let parameters = 2.0 * (128.0 + 64.0 + 384.0 + 16.0) + 8.0 + 80.0;
+        // Each of 6 tokens sees 3 on average, by 4 operations a channel of the queries and layer.
+        let token = 2.0 * parameters + 4.0 * 2.0 * 8.0 * 3.0;
+        assert_eq!(cost.forward(5.0, 6.0), 5.0 * 6.0 * token);
+        let mut work = Work::default();
+        cost.add_training(&mut work, 5.0, 6.0, training_passes(true, true));
+        assert_eq!(
+            (work.trained_tokens, work.operations),
+            (30.0, 3.0 * 30.0 * token)
+        );
+    }
+
+    #[test]
+    fn sampling_takes_the_longer_of_computing_and_reading() {
+        let cost = cost(WeightStorage::FourBit);
+        let mut work = Work::default();
+        cost.add_sampling(&mut work, [2.0, 10.0], [4.0, 6.0], 8.0);
+        // Two batches of at most 8, six steps each; half of the completion is seen on average.
+        assert_eq!((work.sampled_tokens, work.sampling_steps), (60.0, 12.0));
+        let read = cost.parameters * 0.625 + 8.0 * 7.0 * (8.0 * 2.0 * 4.0);
+        assert_eq!(work.bytes_per_sampling_step, read);
+        let machine = |operations_per_second, bytes_per_second| Machine {
+            name: "a machine".into(),
+            operations_per_second,
+            bytes_per_second,
+        };
+        let slow_memory = work.seconds(&machine(f64::INFINITY, 1.0));
+        assert_eq!(slow_memory, 12.0 * read);
+        let slow_products = work.seconds(&machine(1.0, f64::INFINITY));
+        assert_eq!(
+            slow_products,
+            work.operations + 12.0 * work.operations_per_sampling_step
+        );
+        assert_eq!(
+            work.times(3.0).seconds(&machine(1.0, 1.0)),
+            3.0 * work.seconds(&machine(1.0, 1.0))
+        );
+    }
+}

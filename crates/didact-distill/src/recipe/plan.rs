@@ -172,9 +172,17 @@ impl Recipe {
             }
             return Ok(sizes);
         }
-        let expected = source.expected;
-        let mut sizes =
-            expected.ok_or_else(|| self.missing("problems", name, &source.path, "expected"))?;
+        let mut sizes = source.expected.ok_or_else(|| {
+            let origin = self.origin(model);
+            let [problems, model] =
+                [&source.path, &self.models[origin].path].map(|path| self.at(path));
+            self.refusal(format!(
+                "problems.{name}: how long they are is said by the problems at {} and the tokenizer of {} together, \
+                 but not both are there; put them there, or give `expected` to plan without",
+                problems.display(),
+                model.display()
+            ))
+        })?;
         sizes.count = sizes.count.min(source.first.unwrap_or(usize::MAX));
         Ok(sizes)
     }

@@ -111,12 +111,16 @@ impl Recipe {
     }
 
     pub(super) fn missing(&self, table: &str, name: &str, path: &Path, instead: &str) -> Error {
+        self.refusal(format!(
+            "{table}.{name}: nothing is at {}; put it there, or give `{instead}` to plan without it",
+            self.at(path).display()
+        ))
+    }
+
+    pub(super) fn refusal(&self, problem: String) -> Error {
         Error::Recipe {
-            path: self.folder.clone(),
-            problem: format!(
-                "{table}.{name}: nothing is at {}; put it there, or give `{instead}` to plan without it",
-                self.at(path).display()
-            ),
+            path: self.path.clone(),
+            problem,
         }
     }
 }

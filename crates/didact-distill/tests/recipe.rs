@@ -1,0 +1,337 @@
+//! A recipe with a stage of every kind, on a tiny decoder: planned, made once, gone on with, and refused by name.
+
+use std::fs;
+use std::path::Path;
+
+use burn::tensor::Device;
+use didact_distill::recipe::{Machine, Run, StageOutcome};
+use didact_distill::{Error, Recipe, json_lines};
+use didact_rl::{MetricsRecord, Observer, StopFlag};
+
+mod common;
+
+const STAGES: &str = r#"
+description = "Everything at its smallest."
+format = "think"
+models.base.path = "base"
+problems.train.path = "train.jsonl"
+problems.test = { path = "test.jsonl", question_prefix = "Say only the number. " }
+
+[[stages]]
+kind = "warm_up"
+name = "warmed"
+model = "base"
+problems = "train"
+training = { epochs = 1, batch_size = 2, learning_rate = 1e-3 }
+
+[[stages]]
+kind = "teach"
+name = "teacher"
+model = "warmed"
+student = "base"
+problems = "train"
+held_out = "test"
+training = { steps = 2, problems_per_step = 2, group_size = 2, max_completion_tokens = 6, learning_rate = 1e-3 }
+
+[[stages]]
+kind = "collect"
+name = "explanations"
+model = "teacher"
+student = "base"
+problems = "train"
+sampling = { max_completion_tokens = 6 }
+collect = { samples = 2, selection = { keep_unclosed = true } }
+
+[[stages]]
+kind = "distill"
+name = "student"
+model = "base"
+explanations = "explanations"
+training = { batch_size = 2, learning_rate = 1e-3 }
+
+[[stages]]
+kind = "student_rl"
+name = "solver"
+model = "student"
+problems = "train"
+adapter = { rank = 2, alpha = 4.0 }
+training = { steps = 1, problems_per_step = 2, group_size = 2, max_completion_tokens = 6, reference_mixing = false }
+
+[[stages]]
+kind = "evaluate"
+name = "accuracy"
+model = "solver"
+problems = "test"
+pass_at = [1, 2]
+answers = { samples = 2, max_completion_tokens = 6, solution_log_prob = true }
+"#;
+
+/// A folder with a base and problems.
+fn folder() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let base = folder.path().join("base");
+    common::decoder(7, &Device::flex())
+        .save_folder(&base)
+        .unwrap();
+    common::task().tokenizer.save_folder(&base).unwrap();
+    let problems = common::problems(7);
+    json_lines::write(folder.path().join("train.jsonl"), &problems[..4]).unwrap();
+    json_lines::write(folder.path().join("test.jsonl"), &problems[4..]).unwrap();
+    folder
+}
+
+fn read(folder: &Path, text: &str) -> Result<Recipe, Error> {
+    let path = folder.join("recipe.toml");
+    fs::write(&path, text).unwrap();
+    Recipe::read(path)
+}
+
+fn recipe(folder: &Path, text: &str) -> Recipe {
+    read(folder, text).unwrap()
+}
+
+fn run(recipe: &Recipe, out: &Path) -> Vec<StageOutcome> {
+    let run = Run::new(recipe, out, Device::flex().autodiff()).unwrap();
+    run.run(&mut (), &mut |_| {}).unwrap()
+}
+
+fn machine() -> Machine {
+    Machine {
+        name: "a machine".into(),
+        operations_per_second: 1e9,
+        bytes_per_second: 1e9,
+    }
+}
+
+fn weights(outcomes: &[StageOutcome], name: &str) -> Vec<u8> {
+    let stage = outcomes.iter().find(|stage| stage.name == name).unwrap();
+    fs::read(stage.folder.join("model/model.safetensors")).unwrap()
+}
+
+/// Everything that a stage came to but for the time it took.
+fn figures(outcome: &StageOutcome) -> Vec<(String, f64)> {
+    let figures = outcome.figures.clone().into_iter();
+    figures.filter(|(name, _)| name != "seconds").collect()
+}
+
+#[test]
+fn every_stage_is_made_once() {
+    let folder = folder();
+    let out = folder.path().join("out");
+    let recipe = recipe(folder.path(), STAGES);
+    let plan = recipe.plan(&out, &machine()).unwrap();
+    assert!(!out.exists(), "a plan makes nothing");
+    assert!(
+        plan.stages
+            .iter()
+            .all(|stage| !stage.done && stage.folder.is_some())
+    );
+
+    let made = run(&recipe, &out);
+    assert!(made.iter().all(|stage| !stage.skipped));
+    for (planned, made) in plan.stages.iter().zip(&made) {
+        let name = made.folder.file_name().unwrap().to_str();
+        assert_eq!(planned.folder.as_deref(), name);
+    }
+    let explanations = &made[2];
+    for name in ["collected", "explanations", "chat", "completions"] {
+        assert!(explanations.folder.join(format!("{name}.jsonl")).is_file());
+    }
+    assert_eq!(explanations.figures["explanations"], 4.0);
+    let accuracy = &made[5].figures;
+    for name in [
+        "greedy_accuracy/mean",
+        "avg@2/low",
+        "pass@2/high",
+        "solution_log_prob/mean",
+    ] {
+        assert!(accuracy.contains_key(name), "{name}: {accuracy:?}");
+    }
+    assert!(weights(&made, "warmed") != weights(&made, "teacher"));
+
+    let again = run(&recipe, &out);
+    assert!(again.iter().all(|stage| stage.skipped));
+    assert_eq!(
+        again.iter().map(figures).collect::<Vec<_>>(),
+        made.iter().map(figures).collect::<Vec<_>>()
+    );
+    let plan = recipe.plan(&out, &machine()).unwrap();
+    assert!(plan.stages.iter().all(|stage| stage.done) && plan.seconds() == 0.0);
+}
+
+#[test]
+fn what_changes_is_made_anew_and_what_builds_on_it() {
+    let folder = folder();
+    let out = folder.path().join("out");
+    run(&recipe(folder.path(), STAGES), &out);
+    let skipped = |text: &str| -> Vec<bool> {
+        let recipe = recipe(folder.path(), text);
+        run(&recipe, &out)
+            .iter()
+            .map(|stage| stage.skipped)
+            .collect()
+    };
+    let other = STAGES.replace("collect = { samples = 2", "collect = { samples = 3");
+    assert_eq!(skipped(&other), [true, true, false, false, false, false]);
+    // An estimate's setting decides nothing, and neither does a description.
+    let other = STAGES
+        .replace(
+            "pass_at = [1, 2]",
+            "pass_at = [1, 2]\nexpected_completion_tokens = 3",
+        )
+        .replace("Everything", "All");
+    assert_eq!(skipped(&other), [true; 6]);
+    let mut problems = common::problems(7);
+    problems[4].answer = Some("12".into());
+    json_lines::write(folder.path().join("test.jsonl"), &problems[4..]).unwrap();
+    assert_eq!(skipped(STAGES), [true, false, false, false, false, false]);
+}
+
+/// Asks to stop after a number of training steps.
+struct StopAfter(usize, StopFlag);
+
+impl Observer for StopAfter {
+    fn on_metrics(&mut self, _: &MetricsRecord) -> didact_rl::Result<()> {
+        self.0 = self.0.saturating_sub(1);
+        if self.0 == 0 {
+            self.1.set();
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn one_that_was_stopped_comes_to_the_same() {
+    let folder = folder();
+    let recipe = recipe(folder.path(), STAGES);
+    let whole = run(&recipe, &folder.path().join("whole"));
+    let out = folder.path().join("stopped");
+    let mut stops = 0;
+    let stopped = loop {
+        let stop = StopFlag::new();
+        let run = Run::new(&recipe, &out, Device::flex().autodiff()).unwrap();
+        let run = run.with_stop(stop.clone());
+        match run.run(&mut StopAfter(2, stop), &mut |_| {}) {
+            Ok(outcomes) => break outcomes,
+            Err(Error::Interrupted { .. }) => stops += 1,
+            Err(error) => panic!("{error}"),
+        }
+        assert!(stops < 20, "it never ends");
+    };
+    assert!(stops > 1, "it was never stopped in a stage");
+    for (whole, stopped) in whole.iter().zip(&stopped) {
+        assert_eq!(figures(whole), figures(stopped), "{}", whole.name);
+    }
+    assert_eq!(weights(&whole, "solver"), weights(&stopped, "solver"));
+}
+
+#[test]
+fn what_is_not_there_can_be_planned_but_not_made() {
+    let folder = folder();
+    let out = folder.path().join("out");
+    let text = STAGES
+        .replace("models.base.path = \"base\"", "models.base = { path = \"gone\", sizes = \"base/config.json\" }")
+        .replace(
+            "problems.train.path = \"train.jsonl\"",
+            "problems.train = { path = \"gone.jsonl\", expected = { count = 1000, prompt_tokens = 40, example_tokens = 60 } }",
+        )
+        .replace("question_prefix", "expected = { count = 3, prompt_tokens = 40, example_tokens = 60 }, question_prefix");
+    let recipe = recipe(folder.path(), &text);
+    let plan = recipe.plan(&out, &machine()).unwrap();
+    assert!(
+        plan.stages
+            .iter()
+            .all(|stage| stage.folder.is_none() && stage.memory.peak() > 0)
+    );
+    let warm_up = &plan.stages[0];
+    assert_eq!(warm_up.work.trained_tokens, 1000.0 * 60.0);
+    let shown = plan.to_string();
+    assert!(
+        shown.contains("not there yet") && shown.contains("a machine"),
+        "{shown}"
+    );
+    let run = Run::new(&recipe, &out, Device::flex().autodiff()).unwrap();
+    let error = run.run(&mut (), &mut |_| {}).unwrap_err().to_string();
+    assert!(
+        error.contains("models.base") && error.contains("gone"),
+        "{error}"
+    );
+}
+
+#[test]
+fn what_means_nothing_is_refused_by_name() {
+    let folder = folder();
+    for (from, to, expected) in [
+        (
+            "model = \"warmed\"",
+            "model = \"warm\"",
+            ["stage teacher", "warm is no model"],
+        ),
+        (
+            "model = \"warmed\"",
+            "model = \"student\"",
+            ["stage teacher", "student is no model"],
+        ),
+        (
+            "model = \"warmed\"",
+            "model = \"accuracy\"",
+            ["stage teacher", "accuracy is no model"],
+        ),
+        (
+            "problems = \"test\"",
+            "problems = \"tests\"",
+            ["stage accuracy", "[problems.tests]"],
+        ),
+        (
+            "explanations = \"explanations\"",
+            "explanations = \"teacher\"",
+            ["stage student", "collects none"],
+        ),
+        (
+            "name = \"solver\"",
+            "name = \"student\"",
+            ["stage student", "taken"],
+        ),
+        (
+            "name = \"warmed\"",
+            "name = \"../warmed\"",
+            ["stage ../warmed", "folder"],
+        ),
+        (
+            "pass_at = [1, 2]",
+            "pass_at = [3]",
+            ["stage accuracy", "3 is not"],
+        ),
+        (
+            "kind = \"collect\"",
+            "kind = \"gather\"",
+            ["stage explanations", "gather"],
+        ),
+        ("rank = 2", "ranks = 2", ["stage solver", "ranks"]),
+        ("steps = 2", "stepps = 2", ["stage teacher", "stepps"]),
+        (
+            "name = \"accuracy\"",
+            "name = \"accuracy\"\ncolour = 1",
+            ["stage accuracy", "colour"],
+        ),
+    ] {
+        assert!(STAGES.contains(from), "{from}");
+        let error = read(folder.path(), &STAGES.replacen(from, to, 1))
+            .unwrap_err()
+            .to_string();
+        assert!(
+            expected.iter().all(|part| error.contains(part)),
+            "{to}: {error}"
+        );
+    }
+    // Settings are checked when the plan is made.
+    let text = STAGES.replace("steps = 2", "steps = 0");
+    let error = recipe(folder.path(), &text)
+        .plan(folder.path(), &machine())
+        .unwrap_err();
+    let error = error.to_string();
+    assert!(
+        error.contains("stage teacher") && error.contains("steps"),
+        "{error}"
+    );
+}
