@@ -62,11 +62,13 @@ use serde_json::Value;
 use crate::{AnswersConfig, CollectConfig, Error, Result};
 
 mod cost;
+mod machine;
 mod plan;
 mod run;
 mod source;
 
-pub use cost::{Machine, Work};
+pub use cost::Work;
+pub use machine::Machine;
 pub use plan::{RecipePlan, StagePlan};
 pub use run::{Run, StageOutcome};
 

@@ -11,19 +11,9 @@
 
 use didact_models::DecoderConfig;
 use didact_rl::memory::WeightStorage;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
-/// What a machine does in a second.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Machine {
-    /// What it is called.
-    pub name: String,
-    /// Multiplications and additions a second that it reaches in matrix products, all devices together.
-    pub operations_per_second: f64,
-    /// Bytes a second that it reads, all devices together.
-    pub bytes_per_second: f64,
-}
+use super::Machine;
 
 /// What a stage computes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]

@@ -13,7 +13,8 @@ use didact_rl::{FineTuneConfig, TeacherConfig};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::cost::{Cost, Machine, Work, training_passes};
+use super::cost::{Cost, Work, training_passes};
+use super::machine::Machine;
 use super::run::{Inputs, value};
 use super::{ProblemSizes, Recipe, Stage};
 use crate::stage::{Place, Stages};
@@ -413,7 +414,7 @@ impl RecipePlan {
     #[must_use]
     pub fn seconds(&self) -> f64 {
         let left = self.stages.iter().filter(|stage| !stage.done);
-        left.map(|stage| stage.seconds).sum()
+        left.fold(0.0, |sum, stage| sum + stage.seconds)
     }
 
     /// The most bytes that any stage that is not made holds.
