@@ -6,6 +6,7 @@
 mod problems;
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -113,7 +114,9 @@ fn shown(outcome: &StageOutcome) -> String {
             (Some((name, _)), Some(place)) => {
                 intervals.entry(name).or_insert([f64::NAN; 3])[place] = value;
             }
-            _ => text.push_str(&format!("  {name} {}", number(value))),
+            _ => {
+                let _ = write!(text, "  {name} {}", number(value));
+            }
         }
     }
     for (name, [mean, low, high]) in intervals {
