@@ -7,7 +7,7 @@ mod problems;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -79,12 +79,12 @@ fn start(options: &Options) -> Result<ExitCode> {
         }
         return Ok(ExitCode::SUCCESS);
     }
-    make(&recipe, options, out)
+    make(&recipe, options, &out)
 }
 
-fn make(recipe: &Recipe, options: &Options, out: PathBuf) -> Result<ExitCode> {
+fn make(recipe: &Recipe, options: &Options, out: &Path) -> Result<ExitCode> {
     let mut console = Console::new().every(Duration::from_secs(4));
-    let run = Run::new(recipe, &out, Device::flex().autodiff())?.with_stop(stop_on_ctrl_c()?);
+    let run = Run::new(recipe, out, Device::flex().autodiff())?.with_stop(stop_on_ctrl_c()?);
     let mut made = |outcome: &StageOutcome| {
         if !options.json {
             println!("{}", shown(outcome));
