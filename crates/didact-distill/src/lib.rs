@@ -19,7 +19,7 @@ mod weights;
 pub use collect::{CollectConfig, Collection, ExplanationRecord, collect};
 pub use error::{Error, Result};
 pub use evaluation::{AnswerRecord, Answers, AnswersConfig, Examination, answers};
-pub use pipeline::{Models, PipelineConfig, PipelineResults, Task};
+pub use pipeline::{Models, NamedStudent, PipelineConfig, PipelineResults, Task};
 pub use plan::{PlannedStage, plan};
 pub use recipe::Recipe;
 pub use resumable::ResumableFile;

@@ -10,6 +10,8 @@
 //! student ─ distil ─▶ student of it    student ─ distil ─▶ student of it      student as it is
 //!                        └────────── held-out solution log-prob ──────────┘
 //! ```
+//!
+//! Students of other sizes learn from the same explanations.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -51,6 +53,17 @@ pub struct Models {
     pub teacher: Decoder,
     /// Judges explanations, frozen, and is what students are distilled from.
     pub student: Decoder,
+    /// Students of other sizes that read the same tokens.
+    pub others: Vec<NamedStudent>,
+}
+
+/// A student that learns from explanations which were judged by another.
+#[derive(Debug)]
+pub struct NamedStudent {
+    /// Stands before the names of its stages; not empty, and unlike the others' names.
+    pub name: String,
+    /// The student before it learns.
+    pub decoder: Decoder,
 }
 
 /// How each stage works.
@@ -89,8 +102,12 @@ pub struct TeacherResults {
 /// A student's held-out figures.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StudentResults {
-    /// Which student.
+    /// Which student: one of [`STUDENTS`], after `NAME_` for a student of another size.
     pub name: String,
+    /// Whose explanations it learnt from: one of [`STUDENTS`].
+    pub teacher: String,
+    /// Numbers in its parameters.
+    pub parameters: u64,
     /// Explanations that it learnt from.
     pub explanations: usize,
     /// Mean log-prob of the solution's tokens after the student's own thought, in nats.
@@ -107,7 +124,7 @@ pub struct StudentResults {
 
 impl StudentResults {
     fn new(
-        name: &str,
+        [name, teacher]: [&str; 2],
         explanations: usize,
         evaluation: &StudentEvaluation,
         undistilled: &[Option<f64>],
@@ -115,6 +132,8 @@ impl StudentResults {
     ) -> Self {
         Self {
             name: name.to_owned(),
+            teacher: teacher.to_owned(),
+            parameters: student.config().parameter_count().unwrap_or(u64::MAX),
             explanations,
             solution_log_prob: evaluation.solution_log_prob(),
             difference: Interval::of_differences(undistilled, &evaluation.solution_log_probs()),
@@ -132,8 +151,8 @@ pub struct PipelineResults {
     pub teacher: TeacherResults,
     /// The hash of the trained teacher's weights.
     pub teacher_weights: String,
-    /// The students: undistilled, of the teacher before RL, of the trained teacher. One whose teacher closed no
-    /// explanation is not there.
+    /// The students: undistilled, of the teacher before RL, of the trained teacher; then those of other sizes in the same
+    /// order. One whose teacher closed no explanation is not there.
     pub students: Vec<StudentResults>,
     /// Solution log-prob of the trained teacher's student minus that of the student of the teacher before RL,
     /// paired by problem.
@@ -142,7 +161,7 @@ pub struct PipelineResults {
     pub seconds: f64,
 }
 
-/// The names of the three students, in the order of [`PipelineResults::students`].
+/// The names of the three students of a size, in the order of [`PipelineResults::students`].
 pub const STUDENTS: [&str; 3] = ["undistilled", "of_teacher_before_rl", "of_trained_teacher"];
 
 /// Runs every stage and writes the run directory.
@@ -154,7 +173,7 @@ pub const STUDENTS: [&str; 3] = ["undistilled", "of_teacher_before_rl", "of_trai
 /// Beside the files of [`RunDirectory`], which the metrics of all stages go to, there are
 /// `collected_before.jsonl` and `collected_after.jsonl` (every explanation sampled), `explanations_before.jsonl` and
 /// `explanations_after.jsonl` (those that students learn from), `student_<name>.jsonl`, `results.json`, and the
-/// trained teacher and its student as `teacher/` and `student/`, which transformers opens.
+/// trained teacher and its students as `teacher/`, `student/` and `NAME_student/`, which transformers opens.
 ///
 /// # Errors
 /// A configuration key; a problem that does not fit; a stage that has nothing to work on; a non-finite number;
@@ -207,38 +226,10 @@ pub fn run_until(
     let teacher_weights = weights_hash(&after);
     drop(after);
 
-    let evaluation = stage.evaluate(STUDENTS[0], &models.student)?;
-    let undistilled = evaluation.solution_log_probs();
-    let mut students = vec![StudentResults::new(
-        STUDENTS[0],
-        0,
-        &evaluation,
-        &undistilled,
-        &models.student,
-    )];
-    let mut distilled = Vec::new();
-    for (name, collected) in [
-        (STUDENTS[1], &explanations_before),
-        (STUDENTS[2], &explanations_after),
-    ] {
-        let count = collected.explanations.len();
-        // A teacher that closed no explanation has no student; the rest of the run still tells something.
-        if count == 0 {
-            continue;
-        }
-        let student = stage.distill(name, models.student.clone(), collected)?;
-        let evaluation = stage.evaluate(name, &student)?;
-        students.push(StudentResults::new(
-            name,
-            count,
-            &evaluation,
-            &undistilled,
-            &student,
-        ));
-        distilled.push(evaluation.solution_log_probs());
-        if name == STUDENTS[2] {
-            stage.save(&student, "student")?;
-        }
+    let collected = [&explanations_before, &explanations_after];
+    let (mut students, distilled) = stage.students("", &models.student, collected)?;
+    for NamedStudent { name, decoder } in &models.others {
+        students.extend(stage.students(&format!("{name}_"), decoder, collected)?.0);
     }
     let results = PipelineResults {
         teacher: teacher_results,
@@ -298,9 +289,65 @@ impl Stages<'_> {
         if let Some(warm_up) = &self.config.warm_up {
             warm_up.resolve(examples, context)?;
         }
-        let context = models.student.config().max_position_embeddings;
-        self.config.distillation.resolve(examples, context)?;
+        let others = models.others.iter().map(|other| &other.decoder);
+        for student in std::iter::once(&models.student).chain(others) {
+            let context = student.config().max_position_embeddings;
+            self.config.distillation.resolve(examples, context)?;
+        }
+        let mut names: Vec<&str> = models
+            .others
+            .iter()
+            .map(|other| other.name.as_str())
+            .collect();
+        names.sort_unstable();
+        if names.contains(&"") || names.windows(2).any(|pair| pair[0] == pair[1]) {
+            return refuse("others", "each student needs a name of its own");
+        }
         Ok(())
+    }
+
+    /// A student as it is and as it becomes by either set of explanations; and the solution's log-probs, problem by
+    /// problem, of those that learnt.
+    fn students(
+        &mut self,
+        prefix: &str,
+        student: &Decoder,
+        collected: [&Selection; 2],
+    ) -> Result<(Vec<StudentResults>, Vec<Vec<Option<f64>>>)> {
+        let name = format!("{prefix}{}", STUDENTS[0]);
+        let evaluation = self.evaluate(&name, student)?;
+        let undistilled = evaluation.solution_log_probs();
+        let names = [name.as_str(), STUDENTS[0]];
+        let mut students = vec![StudentResults::new(
+            names,
+            0,
+            &evaluation,
+            &undistilled,
+            student,
+        )];
+        let mut distilled = Vec::new();
+        for (teacher, collected) in STUDENTS[1..].iter().zip(collected) {
+            let count = collected.explanations.len();
+            // A teacher that closed no explanation has no student; the rest of the run still tells something.
+            if count == 0 {
+                continue;
+            }
+            let name = format!("{prefix}{teacher}");
+            let student = self.distill(&name, student.clone(), collected)?;
+            let evaluation = self.evaluate(&name, &student)?;
+            students.push(StudentResults::new(
+                [&name, teacher],
+                count,
+                &evaluation,
+                &undistilled,
+                &student,
+            ));
+            distilled.push(evaluation.solution_log_probs());
+            if *teacher == STUDENTS[2] {
+                self.save(&student, &format!("{prefix}student"))?;
+            }
+        }
+        Ok((students, distilled))
     }
 
     fn resolve_teacher(&self, teacher: &Decoder) -> Result<ResolvedTeacherConfig> {

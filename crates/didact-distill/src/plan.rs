@@ -96,6 +96,7 @@ pub fn plan(
     task: &Task,
     teacher: &PlannedModel<'_>,
     student: &PlannedModel<'_>,
+    others: &[PlannedModel<'_>],
     config: &PipelineConfig,
 ) -> Result<Vec<PlannedStage>> {
     let examples = task.train.len();
@@ -131,12 +132,14 @@ pub fn plan(
         stage.memory = stage.memory.with("teacher before RL", teacher.bytes()?);
     }
     stages.push(stage);
-    let read = longest + config.teacher.max_completion_tokens;
-    let read = read.min(student.config.max_position_embeddings);
     let explained = config.collect.problems.unwrap_or(examples).min(examples);
     let collected = explained * config.collect.samples;
-    let mut stage = PlannedStage::fine_tune(student, &config.distillation, collected, read)?;
-    stage.memory = stage.memory.with("student as it began", student.bytes()?);
-    stages.push(stage);
+    for student in std::iter::once(student).chain(others) {
+        let read = longest + config.teacher.max_completion_tokens;
+        let read = read.min(student.config.max_position_embeddings);
+        let mut stage = PlannedStage::fine_tune(student, &config.distillation, collected, read)?;
+        stage.memory = stage.memory.with("student as it began", student.bytes()?);
+        stages.push(stage);
+    }
     Ok(stages)
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use burn::tensor::Device;
 use didact_core::Problem;
 use didact_data::{PromptFormat, Tokenizer};
-use didact_distill::pipeline::{Models, STUDENTS, Task, run_until};
+use didact_distill::pipeline::{Models, NamedStudent, STUDENTS, Task, run_until};
 use didact_distill::student::StudentEvaluationConfig;
 use didact_distill::{
     CollectConfig, Error, PipelineConfig, PipelineResults, SelectionConfig, plan,
@@ -105,6 +105,10 @@ fn run_in(
     let models = Models {
         teacher: decoder.clone(),
         student: decoder,
+        others: vec![NamedStudent {
+            name: "other".into(),
+            decoder: Decoder::init(&config, 8, &Device::flex().autodiff()),
+        }],
     };
     let verify = |problem: &Problem, answer: &str| problem.answer.as_deref() == Some(answer);
     run_until(
@@ -234,7 +238,7 @@ fn the_plan_is_what_a_run_keeps_as_its_configuration() {
     let kept = fs::read_to_string(out.join("config.json")).expect("config.json");
     let kept: serde_json::Value = serde_json::from_str(&kept).expect("a configuration");
     let (task, model, config) = prepared(3);
-    let stages = plan(&task, &(&model).into(), &(&model).into(), &config).expect("a plan");
+    let stages = plan(&task, &(&model).into(), &(&model).into(), &[], &config).expect("a plan");
     let names: Vec<&str> = stages.iter().map(|stage| stage.stage.as_str()).collect();
     assert_eq!(names, ["distillation", "teacher", "distillation"]);
     // The first is the warm-up, by the name that this configuration has for it.
@@ -282,7 +286,12 @@ fn everything_is_in_the_run_directory() {
         serde_json::from_str::<PipelineResults>(&text).expect("results"),
         results
     );
-    assert_eq!(results.students.len(), STUDENTS.len());
+    let names: Vec<&str> = results.students.iter().map(|s| s.name.as_str()).collect();
+    let others = STUDENTS.map(|name| format!("other_{name}"));
+    assert_eq!(names[..3], STUDENTS);
+    assert_eq!(names[3..], others);
+    assert!(out.join("other_student/model.safetensors").is_file());
+    assert_ne!(results.students[3].weights, results.students[5].weights);
     assert_eq!(results.students[0].difference.map(|d| d.mean), Some(0.0));
     assert!(results.students.iter().all(|s| s.accuracy.is_some()));
     assert_ne!(results.students[0].weights, results.students[2].weights);

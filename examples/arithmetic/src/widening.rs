@@ -1,8 +1,9 @@
-//! A decoder of twice the width that computes the same.
+//! A decoder of twice the width, and with more layers if wanted, that computes the same.
 //!
 //! Every hidden unit is there twice (T. Chen, I. Goodfellow and J. Shlens, "Net2Net: accelerating learning via knowledge
 //! transfer", 2016): what makes a unit is copied, and what reads it shares its weight among the copies. The shares
-//! differ by noise, else both copies would learn the same for ever.
+//! differ by noise, else both copies would learn the same for ever. Further layers come last and add nothing until they
+//! learn: what leaves their attention and their MLP is multiplied by zeros.
 
 use std::collections::HashMap;
 
@@ -19,16 +20,17 @@ const NOISE: f32 = 0.25;
 /// The draws of the noise among those of a run.
 const DRAWS: u64 = 4;
 
-/// The decoder of `config`, which is twice as wide as `small`'s in every respect (hidden states, MLP, heads), that
-/// computes what `small` does.
+/// The decoder of `config`, which is twice as wide as `small`'s in every respect (hidden states, MLP, heads) and has at
+/// least as many layers, that computes what `small` does.
 ///
 /// # Errors
-/// A configuration that is not twice the small one's.
+/// A configuration that is not twice as wide as the small one's.
 pub fn widened(small: &Decoder, config: &DecoderConfig, seed: u64) -> Result<Decoder> {
     let mut weights = Weights(HashMap::new());
     small.visit_parameters(&mut weights);
     let mut double = Double {
         small: weights.0,
+        layers: small.config().num_hidden_layers,
         seed,
         place: 0,
         misfit: None,
@@ -54,6 +56,7 @@ impl ParameterVisitor for Weights {
 
 struct Double {
     small: HashMap<String, (Vec<usize>, Vec<f32>)>,
+    layers: usize,
     seed: u64,
     /// Counts the tensors, whose noise is drawn apart.
     place: u64,
@@ -63,6 +66,16 @@ struct Double {
 impl ParameterMapper for Double {
     fn map<const D: usize>(&mut self, path: &str, wide: Param<Tensor<D>>) -> Param<Tensor<D>> {
         self.place += 1;
+        if self.is_further_layer(path) {
+            let leaves = ["o_proj", "down_proj"]
+                .iter()
+                .any(|name| path.contains(name));
+            return if leaves {
+                wide.map(|tensor| replaced(&tensor, tensor.zeros_like()))
+            } else {
+                wide
+            };
+        }
         let doubled = self.small.get(path).map(|(shape, values)| {
             let mut draws = Draws::new(self.seed, DRAWS, self.place);
             doubled(path, shape, values, &mut draws)
@@ -71,17 +84,32 @@ impl ParameterMapper for Double {
             Some((shape, values)) if shape == wide.val().dims() => wide.map(|tensor| {
                 let data = TensorData::new(values, shape);
                 let doubled = Tensor::from_data(data, &tensor.device());
-                if tensor.is_require_grad() {
-                    doubled.require_grad()
-                } else {
-                    doubled
-                }
+                replaced(&tensor, doubled)
             }),
             _ => {
                 self.misfit.get_or_insert_with(|| path.to_owned());
                 wide
             }
         }
+    }
+}
+
+impl Double {
+    /// Whether the parameter belongs to a layer that the small decoder does not have.
+    fn is_further_layer(&self, path: &str) -> bool {
+        let mut parts = path.split('.').skip_while(|part| *part != "layers");
+        let layer = parts.nth(1).and_then(|part| part.parse::<usize>().ok());
+        layer.is_some_and(|layer| layer >= self.layers)
+    }
+}
+
+/// A parameter's tensor in place of another.
+fn replaced<const D: usize>(old: &Tensor<D>, new: Tensor<D>) -> Tensor<D> {
+    let new = new.detach();
+    if old.is_require_grad() {
+        new.require_grad()
+    } else {
+        new
     }
 }
 
@@ -136,13 +164,12 @@ mod tests {
     #[test]
     fn a_wide_decoder_computes_the_same() {
         let device = Device::flex();
-        let config = |width: usize| {
-            let options =
-                DecoderOptions::new(Family::Llama, 20, 16 * width, 24 * width, 2, 2 * width);
+        let config = |width: usize, layers| {
+            let [hidden, mlp, heads] = [16, 24, 2].map(|size| size * width);
+            let options = DecoderOptions::new(Family::Llama, 20, hidden, mlp, layers, heads);
             DecoderConfig::new(options).unwrap()
         };
-        let small = Decoder::init(&config(1), 1, &device);
-        let wide = widened(&small, &config(2), 2).unwrap();
+        let small = Decoder::init(&config(1, 2), 1, &device);
         let logits = |decoder: &Decoder| -> Vec<f32> {
             let ids: Vec<i32> = (0..12).map(|i| i * 7 % 20).collect();
             let ids = Tensor::from_data(ids.as_slice(), &device);
@@ -151,11 +178,17 @@ mod tests {
             let logits = hidden.matmul(decoder.output_embedding().transpose());
             logits.into_data().iter::<f32>().collect()
         };
-        let (expected, found) = (logits(&small), logits(&wide));
+        let expected = logits(&small);
         let largest = expected.iter().fold(0.0f32, |most, v| most.max(v.abs()));
-        for (a, b) in expected.iter().zip(&found) {
-            assert!((a - b).abs() < 1e-4 * largest, "{a} and {b}");
+        for layers in [2, 4] {
+            let found = logits(&widened(&small, &config(2, layers), 2).unwrap());
+            for (a, b) in expected.iter().zip(&found) {
+                assert!(
+                    (a - b).abs() < 1e-4 * largest,
+                    "{layers} layers: {a} and {b}"
+                );
+            }
         }
-        assert!(widened(&small, &config(3), 2).is_err());
+        assert!(widened(&small, &config(3, 2), 2).is_err());
     }
 }

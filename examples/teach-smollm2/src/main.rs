@@ -128,6 +128,7 @@ fn teach(options: &Options) -> Result<Outcome> {
     let models = Models {
         teacher: model.clone(),
         student: model,
+        others: Vec::new(),
     };
     console.heading("warm-up, teacher RL, explanations, students");
     let mut board = TensorBoard::new(directory.path().join("tensorboard"));
@@ -163,7 +164,7 @@ fn teach(options: &Options) -> Result<Outcome> {
 fn dry_run(options: &Options, sizes: &DecoderConfig, task: &Task) -> Result<()> {
     let stages = match options.teach_only {
         Some(trained) => vec![compare::plan(trained, options, sizes, task)?],
-        None => plan(task, &sizes.into(), &sizes.into(), &options.pipeline())?,
+        None => plan(task, &sizes.into(), &sizes.into(), &[], &options.pipeline())?,
     };
     for stage in stages {
         println!("{stage}");
