@@ -1,11 +1,13 @@
-//! Trains a tiny teacher from scratch on worked arithmetic and distills students from it.
+//! Trains a tiny teacher to explain worked arithmetic and distills students of two sizes from it.
 //!
-//! Owns the order of things: schooling makes a decoder that can do the arithmetic in every style it has seen,
-//! then the same loop as for any model (`didact::distill::pipeline`) makes a teacher of it.
+//! Owns the order of things: decoders that can do the arithmetic in every style they have seen are taken as they are
+//! shipped or schooled, then the same loop as for any model (`didact::distill::pipeline`) makes a teacher of one.
 #![forbid(unsafe_code)]
 
+mod bases;
 mod options;
 mod report;
+mod summary;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -14,19 +16,20 @@ use std::time::Duration;
 
 use arithmetic::grades::Grades;
 use arithmetic::language;
-use arithmetic::schooling::{School, Size};
 use arithmetic::world::{ProblemSet, World};
 use clap::Parser;
 use didact::Device;
 use didact::core::Problem;
-use didact::distill::pipeline::{Models, Task, run};
+use didact::distill::pipeline::{Models, NamedStudent, Task, run};
 use didact::distill::{CollectedExplanation, plan};
 use didact::reward::rlt;
 use didact::rl::{RunDirectory, TeacherTask, TensorBoard};
 use example_console::Console;
 
+use crate::bases::{Bases, LARGE_NAME, Schooling};
 use crate::options::{HABITS, OPERATIONS, Options};
 use crate::report::BeforeAfter;
+use crate::summary::Results;
 
 // Training makes and drops large temporaries at every step; this allocator keeps their pages.
 #[global_allocator]
@@ -45,42 +48,41 @@ fn main() -> ExitCode {
 }
 
 fn start(options: &Options) -> Result<()> {
+    if !options.summary.is_empty() {
+        println!("{}", summary::table(&options.summary)?);
+        return Ok(());
+    }
     if options.dry_run {
         return dry_run(options);
     }
     let mut console = Console::new().every(Duration::from_secs(4));
+    if let Some(folder) = &options.make_bases {
+        let lessons = [options.small_lessons(), options.large_lessons()];
+        let lessons = [lessons[0].as_slice(), lessons[1].as_slice()];
+        let made = bases::make(folder, lessons, &mut console)?;
+        console.line(&format!("{} says what was made", made.display()));
+        return Ok(());
+    }
     let mut directory = RunDirectory::create(options.out())?;
     let mut board = TensorBoard::new(directory.path().join("tensorboard"));
     let base = directory.path().join("base");
     let task = task(options, &base)?;
-    let TeacherTask {
-        tokenizer, format, ..
-    } = &task.teacher;
-
-    console.heading("schooling: random weights learn worked arithmetic");
-    let school = School {
-        world: World::SMALL,
-        tokenizer,
-        format,
-        seed: options.seed,
-    };
-    let (decoder, missed) = {
-        let mut watchers = (&mut directory, (&mut console, &mut board));
-        let device = Device::flex().autodiff();
-        let fresh = Size::TINY.fresh(tokenizer, options.seed, &device)?;
-        school.attend(fresh, &options.lessons(), &mut watchers)?
-    };
-    decoder.save_folder(&base)?;
-    for lesson in missed {
-        console.line(&format!(
-            "{lesson} ended before its loss was low enough; expect poor arithmetic"
-        ));
-    }
+    let bases = begin(
+        options,
+        &task,
+        &mut directory,
+        &mut (&mut console, &mut board),
+    )?;
+    bases.small.save_folder(&base)?;
 
     console.heading("warm-up, teacher RL, explanations, students");
     let models = Models {
-        teacher: decoder.clone(),
-        student: decoder,
+        teacher: bases.small.clone(),
+        student: bases.small,
+        others: vec![NamedStudent {
+            name: LARGE_NAME.to_owned(),
+            decoder: bases.large,
+        }],
     };
     let right = |problem: &Problem, answer: &str| problem.answer.as_deref() == Some(answer);
     let results = run(
@@ -104,6 +106,7 @@ fn start(options: &Options) -> Result<()> {
         after: Grades::of(World::SMALL, &explanations.after),
     };
     directory.write_json("grades.json", &grades)?;
+    directory.write_json("results.json", &Results::new(options.seed, &results))?;
     console.line(&report::table(&results, &explanations, &grades));
     let page = didact::rl::report::write(directory.path())?;
     console.line(&format!(
@@ -112,6 +115,35 @@ fn start(options: &Options) -> Result<()> {
         page.display()
     ));
     Ok(())
+}
+
+/// The decoders that the loop begins with.
+fn begin(
+    options: &Options,
+    task: &Task,
+    directory: &mut RunDirectory,
+    watchers: &mut (&mut Console, &mut TensorBoard),
+) -> Result<Bases> {
+    let device = Device::flex().autodiff();
+    if !options.from_scratch && !options.smoke {
+        return bases::shipped(&directory.path().join("shipped"), &device);
+    }
+    watchers
+        .0
+        .heading("schooling: random weights learn worked arithmetic");
+    let schooling = Schooling {
+        tokenizer: &task.teacher.tokenizer,
+        format: &task.teacher.format,
+        small: &options.small_lessons(),
+        large: &options.large_lessons(),
+        seed: options.seed,
+    };
+    let (bases, missed) = schooling.attend(&device, &mut (&mut *directory, &mut *watchers))?;
+    for lesson in missed {
+        let what = "ended before its loss was low enough; expect poor arithmetic";
+        watchers.0.line(&format!("{lesson} {what}"));
+    }
+    Ok(bases)
 }
 
 /// What the loop works on; the tokenizer's files are written to `folder`.
@@ -143,13 +175,13 @@ fn task(options: &Options, folder: &Path) -> Result<Task> {
 fn dry_run(options: &Options) -> Result<()> {
     let folder = tempfile::tempdir()?;
     let task = task(options, folder.path())?;
-    let sizes = Size::TINY.config(&task.teacher.tokenizer)?;
-    for stage in plan(
-        &task,
-        &(&sizes).into(),
-        &(&sizes).into(),
-        &options.pipeline(),
-    )? {
+    let tokenizer = &task.teacher.tokenizer;
+    let (small, large) = (
+        bases::SMALL.config(tokenizer)?,
+        bases::LARGE.config(tokenizer)?,
+    );
+    let (small, others) = ((&small).into(), [(&large).into()]);
+    for stage in plan(&task, &small, &small, &others, &options.pipeline())? {
         println!("{stage}");
     }
     Ok(())

@@ -9,23 +9,30 @@ use didact::distill::student::StudentEvaluationConfig;
 use didact::distill::{CollectConfig, PipelineConfig, SelectionConfig};
 use didact::rl::{AdamWConfig, Decay, FineTuneConfig, OptimizerConfig, Schedule, TeacherConfig};
 
-/// Trains a tiny teacher from scratch on worked arithmetic, first to do it, then to explain it, and distills
-/// students from its explanations.
+/// Trains a tiny teacher to explain worked arithmetic, and distills students of two sizes from its explanations.
 #[derive(Debug, Parser)]
 pub(crate) struct Options {
     /// The run directory, which must not exist yet. Default: runs/quickstart-SEED.
     #[arg(long)]
     out: Option<PathBuf>,
-    /// Seeds weights, problems and every draw.
+    /// Seeds problems and every draw; from scratch, weights too.
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: u64,
-    /// Prints the resolved configuration of every stage after the schooling and the memory that it will take, and
-    /// trains nothing.
+    /// Schools the decoders that the loop begins with, rather than taking those that are shipped.
+    #[arg(long)]
+    pub(crate) from_scratch: bool,
+    /// Prints the resolved configuration of every stage and the memory that it will take, and trains nothing.
     #[arg(long)]
     pub(crate) dry_run: bool,
+    /// Prints the accuracies of these finished runs side by side, and trains nothing.
+    #[arg(long, value_name = "DIR", num_args = 1..)]
+    pub(crate) summary: Vec<PathBuf>,
+    /// Makes the decoders that are shipped, in examples/quickstart/bases or another folder, and nothing else.
+    #[arg(long, value_name = "DIR", num_args = 0..=1, default_missing_value = "examples/quickstart/bases")]
+    pub(crate) make_bases: Option<PathBuf>,
     /// Sizes so small that the run proves only that every stage works.
     #[arg(long)]
-    smoke: bool,
+    pub(crate) smoke: bool,
 }
 
 /// Operations of the problems that are explained.
@@ -45,6 +52,28 @@ pub(crate) const HABITS: Habits = Habits {
     ..Habits::NONE
 };
 
+/// Traces in every style, half in the student's format, half in the teacher's.
+const fn mixture(stage: &'static str, steps: u64, peak: f64) -> Lesson {
+    Lesson {
+        stage,
+        steps,
+        until: None,
+        texts: 24,
+        schedule: Schedule {
+            peak,
+            warmup_steps: 0,
+            steps,
+            decay: Decay::Cosine,
+            floor: 0.0,
+        },
+        operations: OPERATIONS,
+        habits: HABITS,
+        plain_share: 0.0,
+        plain_operations: (1, 1),
+        teacher_share: 0.5,
+    }
+}
+
 impl Options {
     /// Where the run is written.
     pub(crate) fn out(&self) -> PathBuf {
@@ -58,44 +87,29 @@ impl Options {
         if self.smoke { smoke } else { run }
     }
 
-    /// The lessons that make a decoder of random weights do arithmetic.
-    pub(crate) fn lessons(&self) -> Vec<Lesson> {
-        let (primer, mixture) = (self.of(4_000, 40), self.of(1_500, 60));
-        vec![
-            Lesson {
-                stage: "primer",
-                steps: primer,
-                until: Some(0.015),
-                texts: 16,
-                schedule: Schedule {
-                    warmup_steps: self.of(50, 5),
-                    ..Schedule::constant(5e-3)
-                },
-                operations: (1, 3),
-                habits: Habits::NONE,
-                plain_share: 0.0,
-                plain_operations: (1, 1),
-                teacher_share: 0.0,
+    /// The lessons that make a small decoder of random weights do arithmetic.
+    pub(crate) fn small_lessons(&self) -> Vec<Lesson> {
+        let primer = Lesson {
+            stage: "primer",
+            steps: self.of(4_000, 40),
+            until: Some(0.015),
+            texts: 16,
+            schedule: Schedule {
+                warmup_steps: self.of(50, 5),
+                ..Schedule::constant(5e-3)
             },
-            Lesson {
-                stage: "mixture",
-                steps: mixture,
-                until: None,
-                texts: 24,
-                schedule: Schedule {
-                    peak: 3e-3,
-                    warmup_steps: 0,
-                    steps: mixture,
-                    decay: Decay::Cosine,
-                    floor: 0.0,
-                },
-                operations: OPERATIONS,
-                habits: HABITS,
-                plain_share: 0.0,
-                plain_operations: (1, 1),
-                teacher_share: 0.5,
-            },
-        ]
+            operations: (1, 3),
+            habits: Habits::NONE,
+            plain_share: 0.0,
+            plain_operations: (1, 1),
+            teacher_share: 0.0,
+        };
+        vec![primer, mixture("mixture", self.of(1_500, 60), 3e-3)]
+    }
+
+    /// The lessons of the small decoder, widened.
+    pub(crate) fn large_lessons(&self) -> Vec<Lesson> {
+        vec![mixture("mixture_large", self.of(500, 10), 2e-3)]
     }
 
     /// Problems to train on, and held out.
@@ -151,7 +165,7 @@ impl Options {
                 answers: true,
                 seed: self.seed,
             },
-            // Schooling is not resumed, and the rest is a matter of minutes.
+            // A matter of a minute.
             checkpoints: false,
         }
     }

@@ -77,11 +77,14 @@ fn teacher(text: &mut String, results: &PipelineResults, grades: &BeforeAfter<Gr
 fn students(text: &mut String, results: &PipelineResults) {
     let _ = writeln!(text, "\nstudents, right answers to held-out problems");
     for student in &results.students {
-        let name = student.name.replace('_', " ");
+        let name = student.teacher.replace('_', " ");
         let accuracy = student.accuracy.map_or_else(|| "-".to_owned(), percent);
+        if student.explanations == 0 {
+            let _ = writeln!(text, "  {} parameters", student.parameters);
+        }
         let _ = writeln!(
             text,
-            "  {name:22} {accuracy}   ({} explanations)",
+            "    {name:22} {accuracy}   ({} explanations)",
             student.explanations
         );
     }
