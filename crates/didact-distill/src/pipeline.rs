@@ -172,7 +172,8 @@ pub const STUDENTS: [&str; 3] = ["undistilled", "of_teacher_before_rl", "of_trai
 ///
 /// Beside the files of [`RunDirectory`], which the metrics of all stages go to, there are
 /// `collected_before.jsonl` and `collected_after.jsonl` (every explanation sampled), `explanations_before.jsonl` and
-/// `explanations_after.jsonl` (those that students learn from), `student_<name>.jsonl`, `results.json`, and the
+/// `explanations_after.jsonl` (those that students learn from), `student_<name>.jsonl`, `results.json`, the settings and the
+/// prompt format as `pipeline.json` and `format.json`, and the
 /// trained teacher and its students as `teacher/`, `student/` and `NAME_student/`, which transformers opens.
 ///
 /// # Errors
@@ -206,6 +207,7 @@ pub fn run_until(
 ) -> Result<PipelineResults> {
     let begin = Instant::now();
     directory.write_json("pipeline.json", config)?;
+    directory.write_json("format.json", &task.teacher.format)?;
     let mut stage = Stages {
         task,
         config,

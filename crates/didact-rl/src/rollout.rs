@@ -6,7 +6,8 @@
 use std::sync::Arc;
 
 use didact_core::{
-    Completion, Generate, GenerateRequest, Outcome, Problem, Reward, Sampling, Score, StreamKey,
+    Completion, Generate, GenerateRequest, Outcome, Problem, Reward, Sampling, Score, StopReason,
+    StreamKey,
 };
 use didact_data::{Explained, Prompt, PromptFormat, Tokenizer};
 
@@ -205,6 +206,41 @@ impl Group {
 }
 
 impl Sample {
+    /// An explanation that somebody else wrote, as the policy would have written it: closed, and sampled at no log-prob.
+    ///
+    /// # Errors
+    /// An explanation that is empty or contains its own end tag; what the tokenizer and its chat template refuse.
+    pub fn written(task: &TeacherTask, problem: &PreparedProblem, text: &str) -> Result<Self> {
+        let (format, tokenizer) = (&task.format, &task.tokenizer);
+        let PreparedProblem { problem, prompt } = problem;
+        let example = format.teacher_example(tokenizer, problem, text)?;
+        // Where the tokens of a whole text do not begin with the prompt's, no policy could write just these.
+        let ids = match example.ids.strip_prefix(prompt.ids.as_ref()) {
+            Some(completion) => completion.to_vec(),
+            None => tokenizer.encode(&format!("{text}{}", task.end_tag()))?.ids,
+        };
+        let completion = Completion {
+            sampling_log_probs: vec![0.0; ids.len()],
+            ids,
+            stop: StopReason::StopString,
+            policy_version: 0,
+        };
+        let (explained, answered) =
+            task.role
+                .read(format, tokenizer, problem, prompt, &completion)?;
+        Ok(Self {
+            id: format!("{}#written", problem.id),
+            index: 0,
+            completion,
+            explained,
+            answered,
+            scores: Vec::new(),
+            old_log_probs: None,
+            reference_log_probs: None,
+            outcome: None,
+        })
+    }
+
     /// Makes it as it was before [`score`].
     pub(crate) fn forget_scores(&mut self) {
         self.scores.clear();

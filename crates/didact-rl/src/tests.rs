@@ -25,6 +25,7 @@ mod self_teaching;
 mod solver;
 mod steps;
 mod teacher;
+mod written;
 
 const VOCABULARY: usize = 258;
 

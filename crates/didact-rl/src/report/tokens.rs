@@ -6,10 +6,8 @@
 
 use std::fmt::Write as _;
 
-use didact_core::{ScoreContext, Scorer, SpanName};
-
 use super::html::{escaped, number};
-use crate::rollout::{RolloutRecord, ScoreRecord};
+use crate::rollout::RolloutRecord;
 
 /// What the colours of a text show.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,32 +79,11 @@ struct Token<'a> {
     detail: String,
 }
 
-/// The log-probs of `span` by the first scorer that was recorded.
-fn score(
-    record: &RolloutRecord,
-    scorers: &[Scorer],
-    context: ScoreContext,
-    span: SpanName,
-) -> Option<Vec<f64>> {
-    let matches = |s: &&ScoreRecord, scorer: Scorer| {
-        s.spec.scorer == scorer && s.spec.context == context && s.spec.span == span
-    };
-    let found = scorers
-        .iter()
-        .find_map(|&scorer| record.scores.iter().find(|s| matches(s, scorer)))?;
-    let values = found.log_probs.as_ref()?.values();
-    Some(values.iter().map(|&v| f64::from(v)).collect())
-}
-
 /// The solution, coloured by what the student makes of it.
 pub(super) fn solution(record: &RolloutRecord) -> String {
-    let found = score(
-        record,
-        &[Scorer::Student],
-        ScoreContext::Student,
-        SpanName::Solution,
-    )
-    .filter(|values| values.len() == record.solution_tokens.len());
+    let found = record
+        .solution_log_probs()
+        .filter(|values| values.len() == record.solution_tokens.len());
     let Some(values) = found else {
         return format!("<span class=\"text\">{}</span>", escaped(&record.solution));
     };
@@ -125,21 +102,8 @@ pub(super) fn solution(record: &RolloutRecord) -> String {
 
 /// The completion, its explanation coloured by what only the teacher expects.
 pub(super) fn explanation(record: &RolloutRecord) -> String {
-    let teacher = score(
-        record,
-        &[Scorer::Policy, Scorer::Reference],
-        ScoreContext::Teacher,
-        SpanName::Thought,
-    );
-    let student = score(
-        record,
-        &[Scorer::Student],
-        ScoreContext::Student,
-        SpanName::Thought,
-    );
-    let first = record
-        .teacher_thought
-        .map_or(0, |span| span.start.saturating_sub(record.prompt_ids.len()));
+    let [teacher, student] = record.explanation_log_probs();
+    let first = record.explanation_start();
     let tokens = record.tokens.iter().enumerate().map(|(place, text)| {
         let of =
             |values: &Option<Vec<f64>>| values.as_ref()?.get(place.checked_sub(first)?).copied();

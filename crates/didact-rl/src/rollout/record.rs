@@ -4,7 +4,7 @@
 //! coefficients ([`crate::rescore`]), without a model and without a tokenizer. Knows no file.
 
 use didact_core::{
-    Outcome, ScoreContext, ScoreSpec, Span, SpanName, StopReason, TokenBytes, TokenId,
+    Outcome, ScoreContext, ScoreSpec, Scorer, Span, SpanName, StopReason, TokenBytes, TokenId,
     TokenLogProbs,
 };
 use serde::{Deserialize, Serialize};
@@ -110,6 +110,56 @@ pub struct RolloutRecord {
 }
 
 impl RolloutRecord {
+    /// What the student makes of each token of the solution, in nats, where the reward asked for it.
+    #[must_use]
+    pub fn solution_log_probs(&self) -> Option<Vec<f64>> {
+        self.span_log_probs(
+            &[Scorer::Student],
+            ScoreContext::Student,
+            SpanName::Solution,
+        )
+    }
+
+    /// What teacher (the policy, else the reference) and student make of each token of the explanation, in nats, where
+    /// the reward asked for it. Their difference is what the divergence term reduces.
+    #[must_use]
+    pub fn explanation_log_probs(&self) -> [Option<Vec<f64>>; 2] {
+        let teachers = [Scorer::Policy, Scorer::Reference];
+        [
+            self.span_log_probs(&teachers, ScoreContext::Teacher, SpanName::Thought),
+            self.span_log_probs(&[Scorer::Student], ScoreContext::Student, SpanName::Thought),
+        ]
+    }
+
+    /// Where in [`tokens`](Self::tokens) the explanation begins.
+    #[must_use]
+    pub fn explanation_start(&self) -> usize {
+        let start = self.teacher_thought.map_or(0, |span| span.start);
+        start.saturating_sub(self.prompt_ids.len())
+    }
+
+    /// The log-probs of `span` by the first scorer that was recorded.
+    fn span_log_probs(
+        &self,
+        scorers: &[Scorer],
+        context: ScoreContext,
+        span: SpanName,
+    ) -> Option<Vec<f64>> {
+        let found = scorers.iter().find_map(|&scorer| {
+            self.scores.iter().find(|score| {
+                let ScoreSpec {
+                    scorer: by,
+                    context: within,
+                    span: of,
+                    ..
+                } = score.spec;
+                (by, within, of) == (scorer, context, span)
+            })
+        })?;
+        let values = found.log_probs.as_ref()?.values();
+        Some(values.iter().map(|&value| f64::from(value)).collect())
+    }
+
     /// What to keep of a sample of the step's group number `group`; its advantages are not known yet.
     #[must_use]
     pub fn new(
