@@ -3,7 +3,7 @@
 //! Owns reading texts of the world. It accepts any explanation, however it came about.
 
 use crate::chain::{Chain, Operation};
-use crate::world::{DIGRESSIONS, Operator, World, label};
+use crate::world::{DIGRESSIONS, Operator, Start, World, label};
 
 /// What an explanation does.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -47,17 +47,22 @@ impl Chain {
             world,
         };
         let start = reader.value()?;
+        let first = match reader.text.bytes().next() {
+            Some(letter) if world.any_label => usize::from(letter.checked_sub(b'A')?),
+            _ => 0,
+        };
         let mut operations = Vec::new();
         while !reader.text.is_empty() {
-            if operations.len() == world.longest {
+            if first + operations.len() >= world.longest {
                 return None;
             }
-            reader.expect(label(operations.len()))?;
+            reader.expect(label(first + operations.len()))?;
             operations.push(reader.operation()?);
         }
         Some(Self {
             world,
             start,
+            first,
             operations,
         })
     }
@@ -102,15 +107,19 @@ impl Chain {
         index: usize,
         grade: &mut Grade,
     ) -> Option<(u32, usize)> {
-        reader.expect(label(index))?;
-        if self.world.restated && reader.value()? != value {
+        let start = self.world.start;
+        if start == Start::BeforeLabel && reader.value()? != value {
+            return None;
+        }
+        reader.expect(self.label(index))?;
+        if start == Start::AfterLabel && reader.value()? != value {
             return None;
         }
         let mut count = 0;
         let mut right = value;
         while !reader.text.starts_with('=') {
             if count > 0 {
-                reader.expect(label(index + count))?;
+                reader.expect(self.label(index + count))?;
             }
             let operation = reader.operation()?;
             if self.operations.get(index + count) != Some(&operation) {
@@ -197,7 +206,7 @@ impl Reader<'_> {
 mod tests {
     use super::*;
     use crate::draws::Draws;
-    use crate::world::{Habits, Scope};
+    use crate::world::{Habits, Scope, Start};
 
     const ALL: Habits = Habits {
         skip: 0.5,
@@ -314,25 +323,27 @@ mod tests {
             scope: Scope::Step,
             ..ALL
         };
-        let terse = World {
-            restated: false,
+        let worlds = [Start::Unsaid, Start::AfterLabel, Start::BeforeLabel].map(|start| World {
+            start,
             modulus: 1_000,
             ..World::SMALL
-        };
+        });
         for (chain, mut draws) in chains(2_000) {
-            let chain = Chain {
-                world: terse,
-                ..chain
-            };
-            for habits in [ALL, by_step] {
-                let grade = chain.grade(&chain.trace(habits, &mut draws));
-                assert!(
-                    !grade.malformed && !grade.wrong && grade.ends_right,
-                    "{chain:?}"
-                );
+            for world in worlds {
+                let chain = Chain {
+                    world,
+                    ..chain.clone()
+                };
+                for habits in [ALL, by_step] {
+                    let grade = chain.grade(&chain.trace(habits, &mut draws));
+                    assert!(
+                        !grade.malformed && !grade.wrong && grade.ends_right,
+                        "{chain:?}"
+                    );
+                }
+                let clean = chain.grade(&chain.trace(Habits::NONE, &mut draws));
+                assert!(clean.is_clean(), "{chain:?}");
             }
-            let clean = chain.grade(&chain.trace(Habits::NONE, &mut draws));
-            assert!(clean.is_clean(), "{chain:?}");
         }
     }
 

@@ -2,7 +2,8 @@
 //!
 //! A problem is a start value and a few labelled operations, `71A+6B*3C-5`; values are taken modulo a power of ten and
 //! may be written with the units first, since that is the order in which they are computed (`71` is
-//! seventeen). A trace works the operations off in steps, each of which may repeat the value that it starts from:
+//! seventeen). A trace works the operations off in steps, each of which may repeat the value that it starts from
+//! ([`Start`]):
 //!
 //! ```text
 //! A71+6=32;B32*3=96;C96-5=46;
@@ -37,7 +38,7 @@ pub enum Operator {
     Subtract,
     /// Multiplies by its digit.
     Multiply,
-    /// Looks the value up in a table, which nobody can compute; its digit means nothing.
+    /// Looks the value's units up in a table, which nobody can compute; its digit means nothing.
     LookUp,
 }
 
@@ -79,6 +80,18 @@ pub enum Solution {
     LookedUp,
 }
 
+/// How a step says which value it starts from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub enum Start {
+    /// Not at all: `A+6=32;`.
+    Unsaid,
+    /// After its label: `A71+6=32;`.
+    AfterLabel,
+    /// Before its label, so that what follows the label follows it in the question too: `71A+6=32;`. The easiest to
+    /// learn for long chains.
+    BeforeLabel,
+}
+
 /// What problems, traces and solutions are like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct World {
@@ -86,12 +99,14 @@ pub struct World {
     pub modulus: u32,
     /// Whether values are written with the units first.
     pub units_first: bool,
-    /// Whether a step repeats the value that it starts from.
-    pub restated: bool,
+    /// How a step says which value it starts from.
+    pub start: Start,
     /// The operations of problems.
     pub operations: &'static [Kind],
     /// Operations of the longest chain, at most 26: each has a letter of its own.
     pub longest: usize,
+    /// Whether a chain's letters begin anywhere, so that short chains show all of them, rather than with A.
+    pub any_label: bool,
     /// What solutions say.
     pub solution: Solution,
     /// Names the table that values are looked up in.
@@ -104,7 +119,7 @@ impl World {
     pub const SMALL: Self = Self {
         modulus: 100,
         units_first: true,
-        restated: true,
+        start: Start::AfterLabel,
         operations: &[
             Kind {
                 operator: Operator::Add,
@@ -123,6 +138,7 @@ impl World {
             },
         ],
         longest: 8,
+        any_label: false,
         solution: Solution::Answer,
         table: 0,
     };
@@ -142,11 +158,11 @@ impl World {
         kinds.any(|kind| kind.operator == Operator::LookUp)
     }
 
-    /// What the table says of a value.
+    /// What the table, which has ten entries, says of a value.
     #[must_use]
     pub fn looked_up(&self, value: u32) -> u32 {
-        let entry = RandomStream::new(self.table);
-        entry.below(u64::from(value), self.modulus as usize) as u32
+        let entries = RandomStream::new(self.table);
+        entries.below(u64::from(value % 10), self.modulus as usize) as u32
     }
 
     /// A value's text.

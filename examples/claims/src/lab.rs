@@ -132,7 +132,7 @@ impl Lab {
 
     /// The console of a stage.
     fn console() -> Console {
-        Console::new().every(Duration::from_secs(30))
+        Console::new().every(Duration::from_secs(10))
     }
 
     /// A stage of this world and seed. What it says goes to its line.

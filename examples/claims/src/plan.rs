@@ -5,7 +5,7 @@
 //! Settings were chosen on the seeds 101 and 102, which no row reports.
 
 use arithmetic::schooling::{Lesson, Size};
-use arithmetic::world::{Habits, Kind, Operator, ProblemSet, Scope, Solution, World};
+use arithmetic::world::{Habits, Kind, Operator, ProblemSet, Scope, Solution, Start, World};
 use clap::ValueEnum;
 use didact::reward::{Reduction, RltConfig};
 use didact::rl::advantage::CreditConfig;
@@ -223,7 +223,7 @@ impl Setting {
         };
         Self {
             name: WorldName::Dense,
-            world: World::SMALL,
+            world: DENSE,
             habits,
             operations,
             with: None,
@@ -306,6 +306,11 @@ impl Setting {
             world: HANDBOOK,
             with: Some(Operator::LookUp),
             school,
+            warm_up: Lesson {
+                steps: 600,
+                schedule: fall(2e-3, 600),
+                ..dense.warm_up.clone()
+            },
             ..dense
         }
     }
@@ -341,7 +346,7 @@ impl Setting {
                 },
                 Lesson {
                     until: Some(0.02),
-                    ..lesson("longer", 2_000, 16, rise(3e-3, 0), (1, 6), Habits::NONE)
+                    ..lesson("longer", 4_000, 16, rise(3e-3, 0), (1, 8), Habits::NONE)
                 },
                 mixture(2_000, 3e-3),
             ],
@@ -460,11 +465,17 @@ impl Setting {
     }
 }
 
+/// Short chains modulo 100.
+const DENSE: World = World {
+    start: Start::BeforeLabel,
+    ..World::SMALL
+};
+
 /// Long chains modulo 1000.
 const SPARSE: World = World {
     modulus: 1_000,
     units_first: true,
-    restated: true,
+    start: Start::BeforeLabel,
     operations: &[
         Kind {
             operator: Operator::Add,
@@ -483,6 +494,7 @@ const SPARSE: World = World {
         },
     ],
     longest: 12,
+    any_label: true,
     solution: Solution::Worked,
     table: 0,
 };
@@ -507,7 +519,7 @@ const HANDBOOK: World = World {
         },
     ],
     solution: Solution::LookedUp,
-    ..World::SMALL
+    ..DENSE
 };
 
 /// A change of the published reward.
