@@ -35,7 +35,7 @@ use crate::Result;
 use crate::data::Dataset;
 use crate::plan::{Ablation, Budget, Setting, SizeName, TEMPERATURE};
 use crate::solving;
-use crate::stages::{Done, Stages};
+use didact::distill::{Done, Stages};
 
 /// A model that is on disk.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -15,7 +15,6 @@ mod plan;
 mod plot;
 mod rows;
 mod solving;
-mod stages;
 mod statistics;
 mod table;
 
