@@ -48,7 +48,8 @@ pub fn tokenizer(world: &World, folder: &Path) -> Result<Tokenizer> {
     Ok(Tokenizer::from_folder(folder)?)
 }
 
-/// A byte-level BPE tokenizer without merges, in the format of Hugging Face's `tokenizers`.
+/// A byte-level BPE tokenizer in the format of Hugging Face's `tokenizers`, without merges but for those of a world's
+/// operations.
 ///
 /// Tags are tokens of their own, but text: an answer is decoded with them.
 fn description(world: &World) -> Result<Value> {
@@ -81,6 +82,13 @@ fn description(world: &World) -> Result<Value> {
         let token = if character == ' ' { 'Ġ' } else { character };
         vocabulary.insert(token.to_string(), json!(vocabulary.len()));
     }
+    let mut merges = Vec::new();
+    if world.joined_operations {
+        for (operator, digit) in world.signs() {
+            vocabulary.insert(format!("{operator}{digit}"), json!(vocabulary.len()));
+            merges.push(format!("{operator} {digit}"));
+        }
+    }
     let byte_level = json!({
         "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": false, "use_regex": false,
     });
@@ -96,7 +104,7 @@ fn description(world: &World) -> Result<Value> {
         "model": {
             "type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": null,
             "end_of_word_suffix": null, "fuse_unk": false, "byte_fallback": false,
-            "ignore_merges": false, "vocab": vocabulary, "merges": [],
+            "ignore_merges": false, "vocab": vocabulary, "merges": merges,
         },
     }))
 }
@@ -140,6 +148,24 @@ mod tests {
             tokenizer.encode(END).unwrap().ids,
             [tokenizer.eos().unwrap()]
         );
+    }
+
+    #[test]
+    fn joined_operations_are_one_token_each() {
+        let folder = tempfile::tempdir().unwrap();
+        let world = World {
+            joined_operations: true,
+            ..World::SMALL
+        };
+        let tokenizer = tokenizer(&world, folder.path()).unwrap();
+        let text = "71A+6=32;32B*3=96;";
+        let ids = tokenizer.encode(text).unwrap().ids;
+        assert_eq!(ids.len(), text.len() - 2);
+        assert_eq!(tokenizer.decode(&ids, true).unwrap(), text);
+        for (operator, digit) in world.signs() {
+            let sign = format!("{operator}{digit}");
+            assert_eq!(tokenizer.encode(&sign).unwrap().ids.len(), 1, "{sign}");
+        }
     }
 
     #[test]

@@ -107,6 +107,8 @@ pub struct World {
     pub longest: usize,
     /// Whether a chain's letters begin anywhere, so that short chains show all of them, rather than with A.
     pub any_label: bool,
+    /// Whether an operator and its digit are one token, so that what stands behind a letter can be copied at one look.
+    pub joined_operations: bool,
     /// What solutions say.
     pub solution: Solution,
     /// Names the table that values are looked up in.
@@ -139,6 +141,7 @@ impl World {
         ],
         longest: 8,
         any_label: false,
+        joined_operations: false,
         solution: Solution::Answer,
         table: 0,
     };
@@ -149,6 +152,15 @@ impl World {
         let labels: String = (0..self.longest).map(label).collect();
         let look_up = if self.looks_up() { "#" } else { "" };
         format!("0123456789+-*=;!() {labels}abcdefghijklmnopqrstuvwxyz{look_up}")
+    }
+
+    /// Symbol and digit of every operation that problems have.
+    pub(crate) fn signs(&self) -> impl Iterator<Item = (char, u32)> {
+        let signs = |kind: &'static Kind| {
+            let digits = kind.digits.iter();
+            digits.map(|&digit| (kind.operator.symbol(), digit))
+        };
+        self.operations.iter().flat_map(signs)
     }
 
     /// Whether values are looked up.

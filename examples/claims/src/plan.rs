@@ -324,10 +324,27 @@ impl Setting {
             leak: 0.0,
         };
         let (corpus, operations) = ((1, 10), (8, 10));
-        let mixture = |steps, peak| Lesson {
+        let mixture = |steps, peak, warmup_steps| Lesson {
             teacher_share: 0.5,
-            plain_share: 0.125,
-            ..lesson("mixture", steps, 24, fall(peak, steps), corpus, habits)
+            plain_share: 0.25,
+            plain_operations: corpus,
+            ..lesson(
+                "mixture",
+                steps,
+                24,
+                Schedule {
+                    warmup_steps,
+                    ..fall(peak, steps)
+                },
+                corpus,
+                habits,
+            )
+        };
+        // Both formats from the start: a habit that comes later does not wash the arithmetic away.
+        let chains = |stage, steps, schedule, to| Lesson {
+            until: Some(0.02),
+            teacher_share: 0.5,
+            ..lesson(stage, steps, 16, schedule, (1, to), Habits::NONE)
         };
         Self {
             name: WorldName::Sparse,
@@ -340,17 +357,11 @@ impl Setting {
             train: 800,
             held_out: 500,
             school: vec![
-                Lesson {
-                    until: Some(0.02),
-                    ..lesson("primer", 5_000, 16, rise(5e-3, 50), (1, 3), Habits::NONE)
-                },
-                Lesson {
-                    until: Some(0.02),
-                    ..lesson("longer", 4_000, 16, rise(3e-3, 0), (1, 8), Habits::NONE)
-                },
-                mixture(2_000, 3e-3),
+                chains("primer", 5_000, rise(5e-3, 50), 3),
+                chains("longer", 4_000, rise(3e-3, 50), 10),
+                mixture(2_000, 2e-3, 200),
             ],
-            school_wide: vec![mixture(400, 2e-3)],
+            school_wide: vec![mixture(400, 2e-3, 50)],
             warm_up: Lesson {
                 teacher_share: 1.0,
                 ..lesson("warm_up", 200, 24, fall(1e-3, 200), corpus, habits)
@@ -495,6 +506,7 @@ const SPARSE: World = World {
     ],
     longest: 10,
     any_label: true,
+    joined_operations: true,
     solution: Solution::Worked,
     table: 0,
 };
