@@ -40,7 +40,7 @@ impl Source {
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::A => "A (RLT)",
-            Self::B => "B (correctness RL, 4x larger)",
+            Self::B => "B (correctness RL, 5x larger)",
             Self::C => "C (A before RL)",
             Self::Best => "C, best of 8 by reward",
             Self::Rejection => "rejection sampling from base S",

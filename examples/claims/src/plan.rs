@@ -77,7 +77,7 @@ impl WorldName {
 pub(crate) enum SizeName {
     /// 0.15 million parameters.
     S,
-    /// 0.6 million parameters: S, widened.
+    /// 0.8 million parameters: S, twice as wide and one layer deeper.
     L,
 }
 
@@ -101,7 +101,7 @@ impl SizeName {
             Self::L => Size {
                 hidden: 128,
                 mlp: 336,
-                layers: 3,
+                layers: 4,
                 heads: 8,
                 context: 512,
             },

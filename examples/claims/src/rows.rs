@@ -81,7 +81,7 @@ impl Row {
     pub(crate) const fn claim(self) -> &'static str {
         match self {
             Self::Teachers => {
-                "a small teacher trained to explain beats a four times larger one trained to solve"
+                "a small teacher trained to explain beats a five times larger one trained to solve"
             }
             Self::Shown => "the teacher uses the solution that it is shown",
             Self::Cost => "training it is cheap",
