@@ -306,11 +306,6 @@ impl Setting {
             world: HANDBOOK,
             with: Some(Operator::LookUp),
             school,
-            warm_up: Lesson {
-                steps: 600,
-                schedule: fall(2e-3, 600),
-                ..dense.warm_up.clone()
-            },
             ..dense
         }
     }
@@ -531,7 +526,7 @@ const HANDBOOK: World = World {
         },
     ],
     solution: Solution::LookedUp,
-    ..DENSE
+    ..World::SMALL
 };
 
 /// A change of the published reward.
