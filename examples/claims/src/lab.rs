@@ -124,7 +124,7 @@ impl Lab {
             train: setting.world.problems(&setting.train_set(seed)),
             held_out: setting.world.problems(&setting.held_out_set(seed)),
             worked: Cell::new(0),
-            stages: Stages::open(&root.join(format!("{}-{seed}", setting.name.name())))?,
+            stages: Stages::open(root.join(format!("{}-{seed}", setting.name.name())))?,
             setting,
             seed,
         })
