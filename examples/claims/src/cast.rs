@@ -6,9 +6,10 @@ use didact::core::Problem;
 use serde::{Deserialize, Serialize};
 
 use crate::Result;
-use crate::data::Dataset;
-use crate::lab::{Aim, Lab, Model, Taught, Training};
+use crate::lab::{Aim, Lab, Training};
 use crate::plan::{Ablation, CHOICE, SizeName, TRIES};
+use experiments::Dataset;
+use experiments::{Model, Taught};
 
 /// Where explanations come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -110,7 +111,7 @@ impl Lab {
         problems: &[Problem],
     ) -> Result<Dataset> {
         let tries = self.answers(name, solver, problems, TRIES)?;
-        Ok(Dataset::right(problems, tries.records(), &self.format))
+        Ok(self.right(problems, &tries))
     }
 
     /// What students of a source learn from.

@@ -4,8 +4,8 @@
 
 use std::fmt::Write as _;
 
-use crate::numbers::Summary;
 use crate::plot::{DIFFICULTY, ROW, TEACHERS};
+use experiments::Summary;
 
 const COLOURS: [&str; 4] = ["#1f5fbf", "#c0392b", "#d98c1f", "#777777"];
 const WIDTH: f64 = 720.0;

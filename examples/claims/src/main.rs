@@ -6,16 +6,13 @@
 
 mod cast;
 mod chart;
-mod data;
 mod jobs;
 mod lab;
-mod numbers;
 mod options;
 mod plan;
 mod plot;
 mod rows;
 mod solving;
-mod statistics;
 mod table;
 
 use std::fs;
@@ -32,7 +29,7 @@ use crate::plan::{Setting, WorldName};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
+use experiments::{Result, numbers};
 
 fn main() -> ExitCode {
     match start(&Options::parse()) {

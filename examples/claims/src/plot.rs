@@ -8,15 +8,16 @@ use std::time::Instant;
 use arithmetic::world::ProblemSet;
 
 use crate::Result;
-use crate::data::Dataset;
 use crate::jobs;
-use crate::lab::{Aim, Lab, Model, Taught, Training};
-use crate::numbers::{self, Record};
+use crate::lab::{Aim, Lab, Training};
 use crate::options::Options;
 use crate::plan::{
     Ablation, Budget, CURRICULUM, POINTS, SOLVER_RATES, Setting, SizeName, TRIES, WorldName,
 };
 use crate::table;
+use experiments::Dataset;
+use experiments::numbers::{self, Record};
+use experiments::{Model, Taught};
 
 /// The name of the plot's figures.
 pub(crate) const ROW: &str = "plot";

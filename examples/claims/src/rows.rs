@@ -15,8 +15,8 @@ use clap::ValueEnum;
 
 use crate::Result;
 use crate::lab::Lab;
-use crate::numbers::Record;
 use crate::plan::WorldName;
+use experiments::Record;
 
 /// A row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]

@@ -3,9 +3,9 @@
 
 use crate::Result;
 use crate::lab::Lab;
-use crate::numbers::Record;
 use crate::plan::{Ablation, SizeName};
 use crate::rows::manner::look;
+use experiments::Record;
 
 pub(crate) fn run(lab: &Lab, record: &mut Record) -> Result<()> {
     let size = SizeName::S;

@@ -3,11 +3,11 @@
 //! Every bucket explains the same problems: the first holds the worst explanation of each, the last the best.
 
 use crate::Result;
-use crate::data::Dataset;
 use crate::lab::Lab;
-use crate::numbers::Record;
 use crate::plan::{CHOICE, SizeName};
-use crate::statistics::{pearson, spearman};
+use experiments::Dataset;
+use experiments::Record;
+use experiments::statistics::{pearson, spearman};
 
 pub(crate) fn run(lab: &Lab, record: &mut Record) -> Result<()> {
     let size = SizeName::S;
@@ -24,7 +24,7 @@ pub(crate) fn run(lab: &Lab, record: &mut Record) -> Result<()> {
         let accuracy = lab.taught_accuracy(&name, size, data, &lab.held_out)?;
         record.put(&subject, "", "explanations", data.len() as f64);
         record.put(&subject, "", "mean reward", reward);
-        let good = data.grades(lab.setting.world).good;
+        let good = lab.grades(data).good;
         record.put(&subject, "", "every step right", good);
         record.put(&subject, size.name(), "accuracy", accuracy);
         pairs.push((reward, accuracy));

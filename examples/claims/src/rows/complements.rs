@@ -3,8 +3,8 @@
 use crate::Result;
 use crate::cast::Source;
 use crate::lab::{Aim, Lab, Training};
-use crate::numbers::Record;
 use crate::plan::SizeName;
+use experiments::Record;
 
 pub(crate) fn run(lab: &Lab, record: &mut Record) -> Result<()> {
     let size = SizeName::S;

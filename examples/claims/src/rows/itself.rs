@@ -4,8 +4,8 @@
 
 use crate::Result;
 use crate::lab::{Aim, Lab, Training};
-use crate::numbers::Record;
 use crate::plan::{Budget, ROUNDS, SizeName};
+use experiments::Record;
 
 pub(crate) fn run(lab: &Lab, record: &mut Record) -> Result<()> {
     let size = SizeName::S;
@@ -32,13 +32,12 @@ pub(crate) fn run(lab: &Lab, record: &mut Record) -> Result<()> {
         let data = lab.explained(&format!("itself_{round}"), &taught.model, &lab.train)?;
         let mut examples = lab.student_examples(&data)?;
         examples.extend(lab.teacher_examples(&data)?);
-        let config = lab.setting.distillation(size, lab.seed);
         let name = format!("itself_{round}");
-        model = lab.tuned(&name, &taught.model, &config, &examples, &data.hash())?;
+        model = lab.tuned(&name, &taught.model, size, &examples, &data.hash())?;
         let accuracy = lab.accuracy(&format!("round_{round}"), &model, &lab.held_out)?;
         let subject = format!("round {round}");
         record.put(&subject, size.name(), "accuracy", accuracy);
-        let good = data.grades(lab.setting.world).good;
+        let good = lab.grades(&data).good;
         record.put(&subject, "", "every step right", good);
     }
     Ok(())

@@ -3,9 +3,10 @@
 use arithmetic::grades::Grades;
 
 use crate::Result;
-use crate::lab::{Lab, Model};
-use crate::numbers::Record;
+use crate::lab::Lab;
 use crate::plan::{Ablation, SizeName};
+use experiments::Model;
+use experiments::Record;
 
 pub(crate) fn run(lab: &Lab, record: &mut Record) -> Result<()> {
     let before = lab.warmed(SizeName::S)?;

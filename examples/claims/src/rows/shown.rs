@@ -7,9 +7,10 @@ use didact::core::Problem;
 use didact::distill::ExplanationRecord;
 
 use crate::Result;
-use crate::lab::{Lab, Model};
-use crate::numbers::Record;
+use crate::lab::Lab;
 use crate::plan::{Ablation, SizeName, WorldName};
+use experiments::Model;
+use experiments::Record;
 
 pub(crate) fn run(lab: &Lab, record: &mut Record) -> Result<()> {
     let small = SizeName::S;

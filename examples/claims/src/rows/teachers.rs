@@ -2,9 +2,10 @@
 
 use crate::Result;
 use crate::cast::Source;
-use crate::lab::{Lab, Taught};
-use crate::numbers::Record;
+use crate::lab::Lab;
 use crate::plan::{Ablation, SizeName};
+use experiments::Record;
+use experiments::Taught;
 
 pub(crate) fn run(lab: &Lab, record: &mut Record) -> Result<()> {
     for size in [SizeName::S, SizeName::L] {
@@ -39,7 +40,7 @@ pub(crate) fn run(lab: &Lab, record: &mut Record) -> Result<()> {
     }
     // How dense success is from the start.
     let solver = lab.solver(SizeName::L)?;
-    let reward = |look: Option<&crate::lab::Look>| look.map_or(0.0, |look| look.reward);
+    let reward = |look: Option<&experiments::Look>| look.map_or(0.0, |look| look.reward);
     record.put(
         Source::B.name(),
         "",

@@ -7,10 +7,10 @@ use arithmetic::world::{Kind, Operator, ProblemSet, World};
 use didact::core::Problem;
 
 use crate::Result;
-use crate::data::Dataset;
 use crate::lab::{Aim, Lab, Training};
-use crate::numbers::Record;
 use crate::plan::{Ablation, CHOICE, SizeName};
+use experiments::Dataset;
+use experiments::Record;
 
 /// Additions and subtractions.
 const WITHOUT: &[Kind] = &[
@@ -65,7 +65,7 @@ pub(crate) fn run(lab: &Lab, record: &mut Record) -> Result<()> {
     let accuracy = lab.accuracy("undistilled_with", &base, &new_held_out)?;
     record.put("nothing (base)", size.name(), "accuracy", accuracy);
     let mut student = |subject: &str, stage: &str, data: &Dataset| -> Result<()> {
-        let good = data.grades(world).good;
+        let good = lab.grades(data).good;
         record.put(subject, "", "every step right", good);
         let name = format!("of_{stage}");
         let accuracy = lab.taught_accuracy(&name, size, data, &new_held_out)?;

@@ -4,8 +4,6 @@
 
 use std::collections::HashMap;
 
-use arithmetic::grades::Grades;
-use arithmetic::world::World;
 use didact::core::Problem;
 use didact::data::{PromptFormat, SupervisedExample, Tokenizer};
 use didact::distill::{AnswerRecord, ExplanationRecord};
@@ -14,17 +12,20 @@ use crate::Result;
 
 /// A problem with what a student reads about it.
 #[derive(Debug, Clone)]
-pub(crate) struct Explained {
-    pub(crate) problem: Problem,
-    pub(crate) explanation: String,
+pub struct Explained {
+    /// What is explained.
+    pub problem: Problem,
+    /// The explanation, without tags.
+    pub explanation: String,
     /// Where a reward was asked for.
-    pub(crate) reward: Option<f64>,
+    pub reward: Option<f64>,
 }
 
 /// Explanations, at most one a problem.
 #[derive(Debug, Clone)]
-pub(crate) struct Dataset {
-    pub(crate) explained: Vec<Explained>,
+pub struct Dataset {
+    /// In the order of the problems.
+    pub explained: Vec<Explained>,
 }
 
 fn explained(record: &ExplanationRecord) -> Explained {
@@ -37,12 +38,12 @@ fn explained(record: &ExplanationRecord) -> Explained {
 
 impl Dataset {
     /// The first explanation of each problem that students can learn from.
-    pub(crate) fn first(records: &[ExplanationRecord], unclosed: bool) -> Self {
+    pub fn first(records: &[ExplanationRecord], unclosed: bool) -> Self {
         Self::chosen(records, unclosed, |_| 0.0)
     }
 
     /// The explanation of each problem with the best reward.
-    pub(crate) fn best(records: &[ExplanationRecord], unclosed: bool) -> Self {
+    pub fn best(records: &[ExplanationRecord], unclosed: bool) -> Self {
         Self::chosen(records, unclosed, |record| {
             record.outcome.reward().unwrap_or(f64::NEG_INFINITY)
         })
@@ -71,11 +72,7 @@ impl Dataset {
 
     /// `buckets` data sets of the same problems: the worst explanation of each, the second worst, … Problems without
     /// so many usable explanations are left out.
-    pub(crate) fn by_rank(
-        records: &[ExplanationRecord],
-        buckets: usize,
-        unclosed: bool,
-    ) -> Vec<Self> {
+    pub fn by_rank(records: &[ExplanationRecord], buckets: usize, unclosed: bool) -> Vec<Self> {
         let mut sets = vec![
             Self {
                 explained: Vec::new()
@@ -102,11 +99,7 @@ impl Dataset {
     }
 
     /// The first right try at each problem.
-    pub(crate) fn right(
-        problems: &[Problem],
-        tries: &[AnswerRecord],
-        format: &PromptFormat,
-    ) -> Self {
+    pub fn right(problems: &[Problem], tries: &[AnswerRecord], format: &PromptFormat) -> Self {
         let end = &format.student.thought.end;
         let mut first: HashMap<&str, &AnswerRecord> = HashMap::new();
         for record in tries.iter().filter(|r| r.correct) {
@@ -127,7 +120,7 @@ impl Dataset {
     }
 
     /// The traces that the problems came with.
-    pub(crate) fn traces(problems: &[Problem]) -> Self {
+    pub fn traces(problems: &[Problem]) -> Self {
         let explained = problems.iter().map(|problem| Explained {
             problem: problem.clone(),
             explanation: problem.reasoning_trace.clone().unwrap_or_default(),
@@ -138,16 +131,23 @@ impl Dataset {
         }
     }
 
-    pub(crate) const fn len(&self) -> usize {
+    /// How many explanations there are.
+    #[must_use]
+    pub const fn len(&self) -> usize {
         self.explained.len()
     }
 
-    pub(crate) const fn is_empty(&self) -> bool {
+    /// Whether there is none.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
         self.explained.is_empty()
     }
 
     /// The examples that a student learns.
-    pub(crate) fn examples(
+    ///
+    /// # Errors
+    /// What the prompt format refuses.
+    pub fn examples(
         &self,
         tokenizer: &Tokenizer,
         format: &PromptFormat,
@@ -158,7 +158,10 @@ impl Dataset {
     }
 
     /// As many of the first explanations as fit into so many tokens.
-    pub(crate) fn within(
+    ///
+    /// # Errors
+    /// What the prompt format refuses.
+    pub fn within(
         &self,
         tokens: usize,
         tokenizer: &Tokenizer,
@@ -178,22 +181,14 @@ impl Dataset {
     }
 
     /// The mean reward, where all have one.
-    pub(crate) fn mean_reward(&self) -> Option<f64> {
+    pub fn mean_reward(&self) -> Option<f64> {
         let rewards: Option<Vec<f64>> = self.explained.iter().map(|e| e.reward).collect();
         let rewards = rewards.filter(|rewards| !rewards.is_empty())?;
         Some(rewards.iter().sum::<f64>() / rewards.len() as f64)
     }
 
-    pub(crate) fn grades(&self, world: World) -> Grades {
-        let texts = self.explained.iter();
-        Grades::of_texts(
-            world,
-            texts.map(|e| (e.problem.question.as_str(), e.explanation.as_str())),
-        )
-    }
-
     /// A hash of everything that a student learns from.
-    pub(crate) fn hash(&self) -> String {
+    pub fn hash(&self) -> String {
         let mut hash = blake3::Hasher::new();
         for Explained {
             problem,
@@ -210,6 +205,7 @@ impl Dataset {
     }
 }
 
+/// Whether a student can learn from it: closed, not empty, and with no sign that a tag begins with.
 fn is_usable(record: &ExplanationRecord, unclosed: bool) -> bool {
     (record.closed || unclosed)
         && !record.explanation.trim().is_empty()

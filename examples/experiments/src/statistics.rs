@@ -2,10 +2,10 @@
 //!
 //! Knows numbers only.
 
-use arithmetic::draws::Draws;
+use didact::core::StreamKey;
 
 /// Pearson's correlation, `Σ(x−x̄)(y−ȳ) / √(Σ(x−x̄)² Σ(y−ȳ)²)`; 0 where a column does not vary.
-pub(crate) fn pearson(pairs: &[(f64, f64)]) -> f64 {
+pub fn pearson(pairs: &[(f64, f64)]) -> f64 {
     let count = pairs.len() as f64;
     let (x, y) = pairs
         .iter()
@@ -25,7 +25,7 @@ pub(crate) fn pearson(pairs: &[(f64, f64)]) -> f64 {
 }
 
 /// Spearman's: Pearson's of the ranks, equal values sharing the mean of theirs.
-pub(crate) fn spearman(pairs: &[(f64, f64)]) -> f64 {
+pub fn spearman(pairs: &[(f64, f64)]) -> f64 {
     let ranks = |values: Vec<f64>| -> Vec<f64> {
         let rank = |value: &f64| {
             let below = values.iter().filter(|v| *v < value).count() as f64;
@@ -41,17 +41,26 @@ pub(crate) fn spearman(pairs: &[(f64, f64)]) -> f64 {
 
 /// The 95 % interval of a correlation over groups of pairs by the bootstrap (B. Efron, 1979): whole groups are drawn
 /// again, `draws` times, and the interval is from the quantile 0.025 to 0.975.
-pub(crate) fn bootstrap(
+pub fn bootstrap(
     groups: &[Vec<(f64, f64)>],
     correlation: fn(&[(f64, f64)]) -> f64,
     draws: u64,
 ) -> (f64, f64) {
     let mut found: Vec<f64> = (0..draws)
         .map(|index| {
-            let mut stream = Draws::new(0, 0, index);
-            let drawn: Vec<(f64, f64)> = groups
-                .iter()
-                .flat_map(|_| groups[stream.below(groups.len())].iter().copied())
+            let stream = StreamKey {
+                run_seed: 0,
+                step: 0,
+                problem: index,
+                sample: 0,
+            }
+            .stream();
+            let drawn: Vec<(f64, f64)> = (0..groups.len())
+                .flat_map(|place| {
+                    groups[stream.below(place as u64, groups.len())]
+                        .iter()
+                        .copied()
+                })
                 .collect();
             correlation(&drawn)
         })

@@ -12,17 +12,21 @@ use crate::Result;
 
 /// One figure of one seed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Number {
+pub struct Number {
     /// The row of the table.
-    pub(crate) row: String,
-    pub(crate) world: String,
+    pub row: String,
+    /// The problems that it was found on.
+    pub world: String,
     /// What it is a figure of: a teacher, a data set, a round.
-    pub(crate) subject: String,
+    pub subject: String,
     /// The size of the student, where there is one.
-    pub(crate) size: String,
-    pub(crate) metric: String,
-    pub(crate) seed: u64,
-    pub(crate) value: f64,
+    pub size: String,
+    /// What is counted.
+    pub metric: String,
+    /// Of the run.
+    pub seed: u64,
+    /// The figure.
+    pub value: f64,
 }
 
 impl Number {
@@ -35,15 +39,18 @@ impl Number {
 
 /// Figures of one row, world and seed as they are found.
 #[derive(Debug)]
-pub(crate) struct Record {
+pub struct Record {
     row: &'static str,
     world: &'static str,
     seed: u64,
-    pub(crate) numbers: Vec<Number>,
+    /// What was found so far.
+    pub numbers: Vec<Number>,
 }
 
 impl Record {
-    pub(crate) const fn new(row: &'static str, world: &'static str, seed: u64) -> Self {
+    /// Without a figure yet.
+    #[must_use]
+    pub const fn new(row: &'static str, world: &'static str, seed: u64) -> Self {
         Self {
             row,
             world,
@@ -52,7 +59,8 @@ impl Record {
         }
     }
 
-    pub(crate) fn put(
+    /// Adds a figure.
+    pub fn put(
         &mut self,
         subject: impl Into<String>,
         size: &str,
@@ -73,26 +81,34 @@ impl Record {
 
 /// A figure over seeds.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub(crate) struct Summary {
-    pub(crate) row: String,
-    pub(crate) world: String,
-    pub(crate) subject: String,
-    pub(crate) size: String,
-    pub(crate) metric: String,
+pub struct Summary {
+    /// The row of the table.
+    pub row: String,
+    /// The problems that it was found on.
+    pub world: String,
+    /// What it is a figure of.
+    pub subject: String,
+    /// The size of the student, where there is one.
+    pub size: String,
+    /// What is counted.
+    pub metric: String,
     /// One value a seed, in their order.
-    pub(crate) values: Vec<f64>,
+    pub values: Vec<f64>,
     /// Mean and 95 % interval by Student's t; none for a single seed.
-    pub(crate) interval: Option<Interval>,
+    pub interval: Option<Interval>,
 }
 
 impl Summary {
-    pub(crate) fn mean(&self) -> f64 {
+    /// The mean over seeds.
+    #[must_use]
+    pub fn mean(&self) -> f64 {
         self.values.iter().sum::<f64>() / self.values.len().max(1) as f64
     }
 }
 
 /// Figures over seeds, in the order in which they were first found.
-pub(crate) fn summaries(numbers: &[Number]) -> Vec<Summary> {
+#[must_use]
+pub fn summaries(numbers: &[Number]) -> Vec<Summary> {
     let mut found: Vec<(&Number, Vec<(u64, f64)>)> = Vec::new();
     for number in numbers {
         let value = (number.seed, number.value);
@@ -118,7 +134,10 @@ pub(crate) fn summaries(numbers: &[Number]) -> Vec<Summary> {
 }
 
 /// Writes the figures of one row, world and seed.
-pub(crate) fn write(folder: &Path, record: &Record) -> Result<()> {
+///
+/// # Errors
+/// A file that cannot be written.
+pub fn write(folder: &Path, record: &Record) -> Result<()> {
     let Record {
         row, world, seed, ..
     } = record;
@@ -126,14 +145,20 @@ pub(crate) fn write(folder: &Path, record: &Record) -> Result<()> {
 }
 
 /// Writes figures to a file of this name.
-pub(crate) fn write_as(folder: &Path, name: &str, record: &Record) -> Result<()> {
+///
+/// # Errors
+/// A file that cannot be written.
+pub fn write_as(folder: &Path, name: &str, record: &Record) -> Result<()> {
     fs::create_dir_all(folder)?;
     let path = folder.join(format!("{name}.json"));
     write_beside(&path, &serde_json::to_string_pretty(&record.numbers)?)
 }
 
 /// Reads all figures of a folder, in the order of the files' names.
-pub(crate) fn read(folder: &Path) -> Result<Vec<Number>> {
+///
+/// # Errors
+/// A file that cannot be read.
+pub fn read(folder: &Path) -> Result<Vec<Number>> {
     let mut numbers = Vec::new();
     let Ok(entries) = fs::read_dir(folder) else {
         return Ok(numbers);
@@ -158,7 +183,10 @@ pub(crate) fn read(folder: &Path) -> Result<Vec<Number>> {
 }
 
 /// Writes beside the file and renames, so that no reader sees half of it.
-pub(crate) fn write_beside(path: &Path, text: &str) -> Result<()> {
+///
+/// # Errors
+/// A file that cannot be written.
+pub fn write_beside(path: &Path, text: &str) -> Result<()> {
     let mut beside = path.as_os_str().to_owned();
     beside.push(".partial");
     fs::write(&beside, text)?;
