@@ -80,22 +80,41 @@ impl Dataset {
             buckets
         ];
         for problem in records.chunks(buckets) {
-            let mut usable: Vec<&ExplanationRecord> = problem
-                .iter()
-                .filter(|r| is_usable(r, unclosed) && r.outcome.reward().is_some())
-                .collect();
+            let usable = by_reward(problem, unclosed);
             if usable.len() < buckets {
                 continue;
             }
-            usable.sort_by(|a, b| {
-                let reward = |r: &ExplanationRecord| r.outcome.reward().unwrap_or(0.0);
-                reward(a).total_cmp(&reward(b))
-            });
             for (set, record) in sets.iter_mut().zip(usable) {
                 set.explained.push(explained(record));
             }
         }
         sets
+    }
+
+    /// `buckets` data sets by the rank of an explanation among the usable ones of its problem, of which there may be any
+    /// number: that of rank `r` of `n`, from 0, is in bucket `⌊(r + ½) / n · buckets⌋`, the best ones in the last. All are
+    /// cut to the size of the smallest.
+    #[must_use]
+    pub fn by_quantile(
+        records: &[ExplanationRecord],
+        samples: usize,
+        buckets: usize,
+        unclosed: bool,
+    ) -> Vec<Self> {
+        let mut sets: Vec<Vec<Explained>> = vec![Vec::new(); buckets];
+        for problem in records.chunks(samples) {
+            let usable = by_reward(problem, unclosed);
+            for (rank, record) in usable.iter().enumerate() {
+                let bucket = (2 * rank + 1) * buckets / (2 * usable.len());
+                sets[bucket].push(explained(record));
+            }
+        }
+        let fewest = sets.iter().map(Vec::len).min().unwrap_or(0);
+        let cut = |mut explained: Vec<Explained>| {
+            explained.truncate(fewest);
+            Self { explained }
+        };
+        sets.into_iter().map(cut).collect()
     }
 
     /// The first right try at each problem.
@@ -203,6 +222,17 @@ impl Dataset {
         }
         hash.finalize().to_hex().to_string()
     }
+}
+
+/// The usable explanations that have a reward, the worst first.
+fn by_reward(records: &[ExplanationRecord], unclosed: bool) -> Vec<&ExplanationRecord> {
+    let mut usable: Vec<(f64, &ExplanationRecord)> = records
+        .iter()
+        .filter(|record| is_usable(record, unclosed))
+        .filter_map(|record| Some((record.outcome.reward()?, record)))
+        .collect();
+    usable.sort_by(|a, b| a.0.total_cmp(&b.0));
+    usable.into_iter().map(|(_, record)| record).collect()
 }
 
 /// Whether a student can learn from it: closed, not empty, and with no sign that a tag begins with.

@@ -78,7 +78,11 @@ pub fn table(text: &mut String, what: &str, summaries: &[&Summary]) {
         }
     }
     let seeds = summaries.iter().map(|s| s.values.len()).max().unwrap_or(0);
-    let _ = writeln!(text, "{what}, {seeds} seeds.\n");
+    let _ = writeln!(
+        text,
+        "{what}, {seeds} {}.\n",
+        if seeds == 1 { "seed" } else { "seeds" }
+    );
     let heads: Vec<String> = columns
         .iter()
         .map(|(metric, size)| match size.as_str() {

@@ -3,6 +3,7 @@
 //! Owns the command line and the sizes that suit two CPU cores; the loop itself is `didact::distill::pipeline`.
 #![forbid(unsafe_code)]
 
+mod claims;
 mod compare;
 mod options;
 mod report;
@@ -13,6 +14,7 @@ use std::sync::Arc;
 
 use clap::Parser;
 use didact::Device;
+use didact::core::Problem;
 use didact::data::{PromptFormat, read_problems};
 use didact::distill::pipeline::{Models, Task, run_until};
 use didact::distill::{Error, plan};
@@ -21,6 +23,8 @@ use didact::reward::RltConfig;
 use didact::rl::report::Reporter;
 use didact::rl::{RunDirectory, TeacherTask, TensorBoard};
 use example_console::{Console, INTERRUPTED, stop_on_ctrl_c};
+
+use experiments::Result;
 
 use crate::options::Options;
 use crate::source::Source;
@@ -34,12 +38,14 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// learn not to end.
 const MISSING_TAG_PENALTY: f64 = -3.0;
 
-type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
-
 fn main() -> ExitCode {
     let options = Options::parse();
     let outcome = if options.compare {
         compare::run(&options).map(|()| Outcome::Done)
+    } else if let Some(seeds) = options.claims {
+        problems(&options)
+            .and_then(|[train, held_out]| claims::run(&options, seeds, [&train, &held_out]))
+            .map(|()| Outcome::Done)
     } else {
         teach(&options)
     };
@@ -59,9 +65,8 @@ enum Outcome {
     Interrupted,
 }
 
-fn teach(options: &Options) -> Result<Outcome> {
-    let mut console = Console::new();
-    let config = options.pipeline();
+/// Problems to train on and to evaluate on.
+fn problems(options: &Options) -> Result<[Vec<Problem>; 2]> {
     let mut train = match &options.data {
         Some(path) => read_problems(path)?,
         None => source::shipped_train()?,
@@ -73,18 +78,29 @@ fn teach(options: &Options) -> Result<Outcome> {
     train.truncate(options.train_problems());
     source::trace_by_first_step(&mut train);
     held_out.truncate(options.held_out_problems());
+    Ok([train, held_out])
+}
+
+/// What teachers are rewarded by.
+fn reward() -> RltConfig {
+    RltConfig {
+        missing_tag_penalty: MISSING_TAG_PENALTY,
+        ..RltConfig::default()
+    }
+}
+
+fn teach(options: &Options) -> Result<Outcome> {
+    let mut console = Console::new();
+    let config = options.pipeline();
+    let [train, held_out] = problems(options)?;
 
     console.heading("model");
     let source = Source::find(options.model.as_deref())?;
     let tokenizer = source.tokenizer()?;
-    let reward = RltConfig {
-        missing_tag_penalty: MISSING_TAG_PENALTY,
-        ..RltConfig::default()
-    };
     let teacher = TeacherTask::new(
         Arc::new(tokenizer),
         PromptFormat::think(),
-        Arc::new(reward.resolve()?),
+        Arc::new(reward().resolve()?),
     );
     if options.dry_run {
         let sizes = source.sizes()?;

@@ -75,19 +75,27 @@ pub(crate) struct Options {
     /// Trains the teacher alone, without a warm-up and without students.
     #[arg(long, value_enum, conflicts_with = "compare")]
     pub(crate) teach_only: Option<Trained>,
+    /// Fills rows 1, 3 and 7 of the claims with adapters, for seeds 1 to N; goes on where it was ended.
+    #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "3", conflicts_with_all = ["compare", "teach_only", "resume", "dry_run"])]
+    pub(crate) claims: Option<u64>,
+    /// Writes the tables of the claims found so far into this README, between its marks, and runs nothing.
+    #[arg(long, value_name = "README", num_args = 0..=1, requires = "claims", default_missing_value = "examples/teach-smollm2/README.md")]
+    pub(crate) write_readme: Option<PathBuf>,
     /// Prints the resolved configuration of every stage and the memory that it will take, and trains nothing.
     #[arg(long)]
     pub(crate) dry_run: bool,
     /// Sizes so small that the run proves only that every stage works.
     #[arg(long)]
-    smoke: bool,
+    pub(crate) smoke: bool,
 }
 
 impl Options {
     pub(crate) fn out(&self) -> PathBuf {
-        self.out
-            .clone()
-            .unwrap_or_else(|| format!("runs/teach-smollm2-{}", self.seed).into())
+        self.out_or(&format!("runs/teach-smollm2-{}", self.seed))
+    }
+
+    pub(crate) fn out_or(&self, default: &str) -> PathBuf {
+        self.out.clone().unwrap_or_else(|| default.into())
     }
 
     pub(crate) fn train_problems(&self) -> usize {
