@@ -13,8 +13,8 @@ use crate::options::Options;
 /// Fills every world and seed, `options.jobs` at a time; each process writes its own figures.
 pub(crate) fn rows(options: &Options) -> Result<()> {
     let mut commands = Vec::new();
-    for seed in options.seeds() {
-        for world in options.worlds() {
+    for world in options.worlds() {
+        for seed in options.seeds(world) {
             let mut command = itself(options, seed)?;
             command.args(["--world", world.name()]);
             for row in options.rows() {

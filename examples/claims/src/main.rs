@@ -52,8 +52,8 @@ fn start(options: &Options) -> Result<()> {
     if options.jobs > 1 {
         jobs::rows(options)?;
     } else {
-        for seed in options.seeds() {
-            for world in options.worlds() {
+        for world in options.worlds() {
+            for seed in options.seeds(world) {
                 fill(options, world, seed)?;
             }
         }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
-use crate::plan::{PLOT_SEEDS, SEEDS, WorldName};
+use crate::plan::{PLOT_SEEDS, WorldName};
 use crate::rows::Row;
 
 /// The claims about reinforcement-learned teachers, each as an experiment.
@@ -21,7 +21,7 @@ pub(crate) struct Options {
     /// A world to fill it in; may be given several times. Default: all that the row is about.
     #[arg(long, value_enum)]
     world: Vec<WorldName>,
-    /// The seeds, as `3` or `1..5`. Default: 1..5, for the plot 1..3.
+    /// The seeds, as `3` or `1..5`. Default: 1..5, in the sparse world 6..10, for the plot 6..8.
     #[arg(long, global = true, value_parser = is_seeds)]
     seeds: Option<String>,
     /// Where everything is kept.
@@ -64,13 +64,15 @@ fn is_seeds(text: &str) -> Result<String, String> {
 }
 
 impl Options {
-    pub(crate) fn seeds(&self) -> RangeInclusive<u64> {
+    /// The seeds of a world, or those of the plot.
+    pub(crate) fn seeds(&self, world: WorldName) -> RangeInclusive<u64> {
+        let all = world.seeds();
         let default = match self.command {
-            None => SEEDS,
-            Some(Command::Plot { .. }) => PLOT_SEEDS,
+            None => all,
+            Some(Command::Plot { .. }) => *all.start()..=all.start() + PLOT_SEEDS - 1,
         };
         let given = self.seeds.as_deref().and_then(read_seeds);
-        given.unwrap_or(default.0..=default.1)
+        given.unwrap_or(default)
     }
 
     pub(crate) fn rows(&self) -> Vec<Row> {

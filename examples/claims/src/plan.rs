@@ -2,7 +2,9 @@
 //!
 //! Owns every number that decides about an outcome. Knows no model.
 //!
-//! Settings were chosen on the seeds 101 and 102, which no row reports.
+//! Settings were chosen on the seeds from 101, which no row reports.
+
+use std::ops::RangeInclusive;
 
 use arithmetic::schooling::{Lesson, Size};
 use arithmetic::world::{Habits, Kind, Operator, ProblemSet, Scope, Solution, Start, World};
@@ -12,11 +14,8 @@ use didact::rl::advantage::CreditConfig;
 use didact::rl::{AdamWConfig, Decay, FineTuneConfig, OptimizerConfig, Schedule, TeacherConfig};
 use serde::{Deserialize, Serialize};
 
-/// The seeds that are reported.
-pub(crate) const SEEDS: (u64, u64) = (1, 5);
-
-/// The seeds of the plot.
-pub(crate) const PLOT_SEEDS: (u64, u64) = (1, 3);
+/// How many seeds the plot has.
+pub(crate) const PLOT_SEEDS: u64 = 3;
 
 /// Operations of the chains of each point of the plot, from and to.
 pub(crate) const POINTS: [(usize, usize); 6] = [(2, 2), (3, 3), (4, 4), (5, 6), (7, 8), (8, 10)];
@@ -61,6 +60,15 @@ pub(crate) enum WorldName {
 
 impl WorldName {
     pub(crate) const ALL: [Self; 4] = [Self::Sparse, Self::Dense, Self::Handbook, Self::Leaky];
+
+    /// The seeds that are reported. Those of the sparse world begin after the ones on which its first settings were
+    /// run.
+    pub(crate) const fn seeds(self) -> RangeInclusive<u64> {
+        match self {
+            Self::Sparse => 6..=10,
+            Self::Dense | Self::Leaky | Self::Handbook => 1..=5,
+        }
+    }
 
     pub(crate) const fn name(self) -> &'static str {
         match self {
@@ -321,8 +329,8 @@ impl Setting {
         let (corpus, operations) = ((1, 10), (8, 10));
         let mixture = |steps, peak, warmup_steps| Lesson {
             teacher_share: 0.5,
-            plain_share: 0.25,
-            plain_operations: corpus,
+            plain_share: 0.125,
+            plain_operations: (1, 3),
             ..lesson(
                 "mixture",
                 steps,
@@ -352,9 +360,9 @@ impl Setting {
             train: 800,
             held_out: 500,
             school: vec![
-                chains("primer", 5_000, rise(5e-3, 50), 3),
-                chains("longer", 4_000, rise(3e-3, 50), 10),
-                mixture(2_000, 2e-3, 200),
+                chains("primer", 6_000, rise(5e-3, 50), 3),
+                chains("longer", 8_000, fall(3e-3, 8_000), 10),
+                mixture(4_000, 2e-3, 200),
             ],
             school_wide: vec![mixture(400, 2e-3, 50)],
             warm_up: Lesson {

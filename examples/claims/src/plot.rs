@@ -34,7 +34,7 @@ pub(crate) fn run(options: &Options, point: Option<usize>, shared: bool) -> Resu
         // Points of one seed share its bases, so these come first.
         let mut first = Vec::new();
         let mut then = Vec::new();
-        for seed in options.seeds() {
+        for seed in options.seeds(WorldName::Sparse) {
             let mut command = jobs::itself(options, seed)?;
             command.args(["plot", "--shared"]);
             first.push(command);
@@ -48,7 +48,7 @@ pub(crate) fn run(options: &Options, point: Option<usize>, shared: bool) -> Resu
         jobs::run(then, options.jobs)?;
         return table::write(&options.out);
     }
-    for seed in options.seeds() {
+    for seed in options.seeds(WorldName::Sparse) {
         let places = match point {
             Some(place) if place >= POINTS.len() => {
                 return Err(format!("there are {} points, from 0", POINTS.len()).into());
