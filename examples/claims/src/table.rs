@@ -15,10 +15,11 @@ use experiments::table::{pooled, put_between_marks, table};
 use crate::rows::Row;
 use crate::{Result, chart, plot};
 
-/// The plot's file, beside `claims.md` and beside a README.
+/// The figures' files, beside `claims.md` and beside a README.
 const PLOT: &str = "plot.svg";
+const ABLATIONS: &str = "ablations.svg";
 
-/// Writes `claims.json`, `claims.md` and, where there are figures for it, `plot.svg`.
+/// Writes `claims.json`, `claims.md` and the plots that there are figures for.
 pub(crate) fn write(out: &Path) -> Result<()> {
     let numbers = read(&out.join("numbers"))?;
     let all = json!({"summaries": summaries(&numbers), "numbers": numbers});
@@ -27,8 +28,13 @@ pub(crate) fn write(out: &Path) -> Result<()> {
         &serde_json::to_string_pretty(&all)?,
     )?;
     let summaries = summaries(&numbers);
-    if let Some(svg) = chart::svg(&summaries) {
-        write_beside(&out.join(PLOT), &svg)?;
+    for (name, svg) in [
+        (PLOT, chart::difficulty::svg(&summaries)),
+        (ABLATIONS, chart::ablations::svg(&summaries)),
+    ] {
+        if let Some(svg) = svg {
+            write_beside(&out.join(name), &svg)?;
+        }
     }
     let path = out.join("claims.md");
     write_beside(&path, &markdown(&summaries))?;
@@ -36,11 +42,13 @@ pub(crate) fn write(out: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Replaces what stands between the marks of a README by the tables, and puts the plot beside it.
+/// Replaces what stands between the marks of a README by the tables, and puts the figures beside it.
 pub(crate) fn write_readme(out: &Path, readme: &Path) -> Result<()> {
     write(out)?;
-    if let Ok(svg) = fs::read_to_string(out.join(PLOT)) {
-        write_beside(&readme.with_file_name(PLOT), &svg)?;
+    for name in [PLOT, ABLATIONS] {
+        if let Ok(svg) = fs::read_to_string(out.join(name)) {
+            write_beside(&readme.with_file_name(name), &svg)?;
+        }
     }
     let tables = fs::read_to_string(out.join("claims.md"))?;
     put_between_marks(readme, "claims", &tables)
@@ -55,6 +63,12 @@ fn markdown(summaries: &[Summary]) -> String {
             continue;
         }
         let _ = writeln!(text, "## Row {}: {}\n", row.name(), row.claim());
+        if row == Row::Ablations {
+            let _ = writeln!(
+                text,
+                "![The reward that a teacher was trained for and the accuracy of its students]({ABLATIONS})\n"
+            );
+        }
         for world in row.worlds() {
             let of_world: Vec<&Summary> = of_row
                 .iter()

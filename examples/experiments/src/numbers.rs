@@ -59,6 +59,16 @@ impl Record {
         }
     }
 
+    /// A figure that was found before.
+    #[must_use]
+    pub fn get(&self, subject: &str, size: &str, metric: &str) -> Option<f64> {
+        let found = self
+            .numbers
+            .iter()
+            .find(|n| n.subject == subject && n.size == size && n.metric == metric);
+        found.map(|number| number.value)
+    }
+
     /// Adds a figure.
     pub fn put(
         &mut self,

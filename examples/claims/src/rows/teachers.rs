@@ -38,6 +38,18 @@ pub(crate) fn run(lab: &Lab, record: &mut Record) -> Result<()> {
         let subject = format!("{}, same tokens", source.name());
         record.put(subject, size.name(), "accuracy", accuracy);
     }
+    // By seed, since what a base can do differs more between seeds than what teachers make of it.
+    for (name, [of, other]) in [
+        ("A minus B", [Source::A, Source::B]),
+        ("A minus C", [Source::A, Source::C]),
+    ] {
+        for size in [SizeName::S, SizeName::L] {
+            let accuracy = |source: Source| record.get(source.name(), size.name(), "accuracy");
+            if let (Some(of), Some(other)) = (accuracy(of), accuracy(other)) {
+                record.put(name, size.name(), "accuracy", of - other);
+            }
+        }
+    }
     // How dense success is from the start.
     let solver = lab.solver(SizeName::L)?;
     let reward = |look: Option<&experiments::Look>| look.map_or(0.0, |look| look.reward);
