@@ -18,7 +18,7 @@ use didact::models::Decoder;
 use didact::reward::RltConfig;
 use didact::rl::advantage::CreditConfig;
 use didact::rl::{EvaluationConfig, TeacherConfig, TeacherTask};
-use experiments::{Dataset, Explained, Folders, Model, Taught};
+use experiments::{Dataset, Explained, Folders, Model, Objective, Taught};
 use serde::Serialize;
 use serde_json::json;
 
@@ -210,9 +210,11 @@ impl Lab {
                 .reinforcement(*budget, self.seed, self.tokens(aim))
         };
         let training = experiments::Training {
-            aim: json!(aim),
-            task: self.task(aim)?,
-            config,
+            objective: Objective {
+                aim: json!(aim),
+                task: self.task(aim)?,
+                config,
+            },
             start,
             student,
             follows: *aim == Aim::ExplainToItself,
@@ -237,9 +239,13 @@ impl Lab {
         let config = self
             .setting
             .reinforcement(budget, self.seed, self.tokens(&aim));
-        let task = self.task(&aim)?;
+        let objective = Objective {
+            aim: json!(aim),
+            task: self.task(&aim)?,
+            config,
+        };
         self.inner
-            .explanations(name, [teacher, &student], problems, samples, &task, &config)
+            .explanations(name, [teacher, &student], problems, samples, &objective)
     }
 
     /// A solver's answers to problems, `samples` to each.

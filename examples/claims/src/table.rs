@@ -4,7 +4,6 @@
 //! figures on disk.
 
 use std::fmt::Write as _;
-use std::fs;
 use std::path::Path;
 
 use serde_json::json;
@@ -19,22 +18,26 @@ use crate::{Result, chart, plot};
 const PLOT: &str = "plot.svg";
 const ABLATIONS: &str = "ablations.svg";
 
-/// Writes `claims.json`, `claims.md` and the plots that there are figures for.
+/// The plots that there are figures for, by their files' names.
+fn plots(summaries: &[Summary]) -> Vec<(&'static str, String)> {
+    [
+        (PLOT, chart::difficulty::svg(summaries)),
+        (ABLATIONS, chart::ablations::svg(summaries)),
+    ]
+    .into_iter()
+    .filter_map(|(name, svg)| Some((name, svg?)))
+    .collect()
+}
+
+/// Writes `claims.json`, `claims.md` and the plots.
 pub(crate) fn write(out: &Path) -> Result<()> {
     let numbers = read(&out.join("numbers"))?;
-    let all = json!({"summaries": summaries(&numbers), "numbers": numbers});
-    write_beside(
-        &out.join("claims.json"),
-        &serde_json::to_string_pretty(&all)?,
-    )?;
     let summaries = summaries(&numbers);
-    for (name, svg) in [
-        (PLOT, chart::difficulty::svg(&summaries)),
-        (ABLATIONS, chart::ablations::svg(&summaries)),
-    ] {
-        if let Some(svg) = svg {
-            write_beside(&out.join(name), &svg)?;
-        }
+    let all = json!({"summaries": summaries, "numbers": numbers});
+    let text = serde_json::to_string_pretty(&all)?;
+    write_beside(&out.join("claims.json"), &text)?;
+    for (name, svg) in plots(&summaries) {
+        write_beside(&out.join(name), &svg)?;
     }
     let path = out.join("claims.md");
     write_beside(&path, &markdown(&summaries))?;
@@ -42,16 +45,13 @@ pub(crate) fn write(out: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Replaces what stands between the marks of a README by the tables, and puts the figures beside it.
+/// Replaces what stands between the marks of a README by the tables, and puts the plots beside it.
 pub(crate) fn write_readme(out: &Path, readme: &Path) -> Result<()> {
-    write(out)?;
-    for name in [PLOT, ABLATIONS] {
-        if let Ok(svg) = fs::read_to_string(out.join(name)) {
-            write_beside(&readme.with_file_name(name), &svg)?;
-        }
+    let summaries = summaries(&read(&out.join("numbers"))?);
+    for (name, svg) in plots(&summaries) {
+        write_beside(&readme.with_file_name(name), &svg)?;
     }
-    let tables = fs::read_to_string(out.join("claims.md"))?;
-    put_between_marks(readme, "claims", &tables)
+    put_between_marks(readme, "claims", &markdown(&summaries))
 }
 
 /// A table for each row and world: subjects down, metrics across.
@@ -62,7 +62,7 @@ fn markdown(summaries: &[Summary]) -> String {
         if of_row.is_empty() {
             continue;
         }
-        let _ = writeln!(text, "## Row {}: {}\n", row.name(), row.claim());
+        let _ = writeln!(text, "### Row {}: {}\n", row.name(), row.claim());
         if row == Row::Ablations {
             let _ = writeln!(
                 text,
@@ -88,7 +88,7 @@ fn markdown(summaries: &[Summary]) -> String {
     if !plot.is_empty() {
         let _ = writeln!(
             text,
-            "## Row 1 over difficulty\n\n![Accuracy of students against B's first success rate]({PLOT})\n"
+            "### Row 1 over difficulty\n\n![Accuracy of students against B's first success rate]({PLOT})\n"
         );
         table(&mut text, "World `sparse`", &plot);
     }

@@ -241,3 +241,88 @@ fn is_usable(record: &ExplanationRecord, unclosed: bool) -> bool {
         && !record.explanation.trim().is_empty()
         && !record.explanation.contains('<')
 }
+
+#[cfg(test)]
+mod tests {
+    use didact::core::{Outcome, StopReason};
+
+    use super::*;
+
+    /// An explanation with the reward as its text; an unclosed one where there is no reward.
+    fn record(problem: &str, sample: usize, reward: Option<f64>) -> ExplanationRecord {
+        ExplanationRecord {
+            problem: Problem {
+                id: problem.to_owned(),
+                question: problem.to_owned(),
+                solution: "s".to_owned(),
+                answer: None,
+                reasoning_trace: None,
+                domain: None,
+            },
+            sample,
+            explanation: reward.unwrap_or(9.0).to_string(),
+            tokens: 1,
+            stop: StopReason::StopString,
+            closed: reward.is_some(),
+            student_tokens: 3,
+            outcome: Outcome::Scored {
+                reward: reward.unwrap_or(9.0),
+                terms: Vec::new(),
+            },
+        }
+    }
+
+    fn records(rewards: [[Option<f64>; 4]; 2]) -> Vec<ExplanationRecord> {
+        let of = |(place, rewards): (usize, [Option<f64>; 4])| {
+            let name = ["p", "q"][place];
+            let each = rewards.into_iter().enumerate();
+            each.map(move |(sample, reward)| record(name, sample, reward))
+        };
+        rewards.into_iter().enumerate().flat_map(of).collect()
+    }
+
+    fn texts(set: &Dataset) -> Vec<(&str, &str)> {
+        let texts = set.explained.iter();
+        texts
+            .map(|e| (e.problem.id.as_str(), e.explanation.as_str()))
+            .collect()
+    }
+
+    #[test]
+    fn the_best_and_the_first_usable_are_chosen_by_problem() {
+        let all = records([
+            [None, Some(2.0), Some(3.0), Some(1.0)],
+            [Some(5.0), Some(4.0), None, None],
+        ]);
+        assert_eq!(
+            texts(&Dataset::first(&all, false)),
+            [("p", "2"), ("q", "5")]
+        );
+        assert_eq!(texts(&Dataset::best(&all, false)), [("p", "3"), ("q", "5")]);
+        assert_eq!(texts(&Dataset::best(&all, true)), [("p", "9"), ("q", "9")]);
+    }
+
+    #[test]
+    fn buckets_by_rank_hold_the_same_problems() {
+        let all = records([
+            [Some(2.0), Some(4.0), Some(3.0), Some(1.0)],
+            [Some(5.0), Some(4.0), None, Some(1.0)],
+        ]);
+        let sets = Dataset::by_rank(&all, 4, false);
+        let found: Vec<_> = sets.iter().map(texts).collect();
+        let of_p = |text| vec![("p", text)];
+        assert_eq!(found, [of_p("1"), of_p("2"), of_p("3"), of_p("4")]);
+    }
+
+    #[test]
+    fn buckets_by_quantile_take_any_number_and_are_of_one_size() {
+        let all = records([
+            [Some(2.0), Some(4.0), Some(3.0), Some(1.0)],
+            [Some(6.0), None, None, None],
+        ]);
+        let sets = Dataset::by_quantile(&all, 4, 2, false);
+        // q's only one is at its median, which is in the upper half; the upper set is cut to two.
+        assert_eq!(texts(&sets[0]), [("p", "1"), ("p", "2")]);
+        assert_eq!(texts(&sets[1]), [("p", "3"), ("p", "4")]);
+    }
+}

@@ -26,15 +26,22 @@ use serde_json::{Map, Value, json};
 
 use crate::{Look, Model, Result, Storage, Taught};
 
-/// A training by reinforcement.
+/// What completions are sampled for, and how.
 #[derive(Debug, Clone)]
-pub struct Training<'a> {
-    /// What it is for, as it decides about the stage beside the configuration: the reward above all.
+pub struct Objective {
+    /// What decides about a stage beside the configuration, the reward above all: a task cannot be hashed.
     pub aim: Value,
     /// Tokenizer, format and reward.
     pub task: TeacherTask,
     /// Steps, samples and rates.
     pub config: TeacherConfig,
+}
+
+/// A training by reinforcement.
+#[derive(Debug, Clone)]
+pub struct Training<'a> {
+    /// What for.
+    pub objective: Objective,
     /// What is trained.
     pub start: &'a Model,
     /// For whom explanations are.
@@ -53,7 +60,8 @@ pub struct Lab {
     pub world: String,
     /// Seeds every stage.
     pub seed: u64,
-    /// Enters the inputs of every stage.
+    /// Enters the inputs of every stage: what decides about all of them, such as the model below adapters, the prompt
+    /// format and the judge of answers.
     pub identity: Map<String, Value>,
     /// Where stages are kept.
     pub stages: Stages,
@@ -152,9 +160,7 @@ impl Lab {
     /// As [`stage`](Self::stage); what the trainer refuses.
     pub fn teach(&self, name: &str, training: &Training<'_>) -> Result<Taught> {
         let Training {
-            aim,
-            task,
-            config,
+            objective: Objective { aim, task, config },
             start,
             student,
             follows,
@@ -219,8 +225,8 @@ impl Lab {
         LocalEngine::new(decoder, Default::default()).with_token_bytes(token_bytes)
     }
 
-    /// Explanations of a teacher, `samples` of each problem, sampled as in a training of `config` and rewarded by `task`
-    /// under `student`.
+    /// Explanations of a teacher, `samples` of each problem, sampled and rewarded under `student` as in a training for
+    /// `objective`.
     ///
     /// # Errors
     /// As [`stage`](Self::stage); what collecting refuses.
@@ -230,15 +236,16 @@ impl Lab {
         [teacher, student]: [&Model; 2],
         problems: &[Problem],
         samples: usize,
-        task: &TeacherTask,
-        config: &TeacherConfig,
+        objective: &Objective,
     ) -> Result<Vec<ExplanationRecord>> {
+        let Objective { aim, task, config } = objective;
         let inputs = json!({
             "teacher": teacher.weights,
             "student": student.weights,
             "problems": questions(problems),
             "samples": samples,
-            "tokens": config.max_completion_tokens,
+            "aim": aim,
+            "config": config,
         });
         let done = self.stage(&format!("explanations_{name}"), inputs, |folder| {
             let decoder = self.load(teacher)?;

@@ -12,7 +12,7 @@ pub mod statistics;
 pub mod table;
 
 pub use dataset::{Dataset, Explained};
-pub use lab::{Lab, Training};
+pub use lab::{Lab, Objective, Training};
 pub use model::{Adapters, Folders, Look, Model, Storage, Taught};
 pub use numbers::{Number, Record, Summary};
 

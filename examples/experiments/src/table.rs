@@ -55,8 +55,12 @@ pub fn pooled(text: &mut String, summaries: &[&Summary], [x, y]: [&str; 2]) {
         ("Pearson", pearson as fn(&[(f64, f64)]) -> f64),
         ("Spearman", spearman),
     ] {
-        let (low, high) = bootstrap(&groups, correlation, 10_000);
         let all = correlation(&groups.concat());
+        if seeds < 2 {
+            let _ = writeln!(text, "{name}: {all:.3}.\n");
+            continue;
+        }
+        let (low, high) = bootstrap(&groups, correlation, 10_000);
         let _ = writeln!(
             text,
             "{name}, buckets of all seeds together: {all:.3} [{low:.3}, {high:.3}], bootstrap over seeds.\n"

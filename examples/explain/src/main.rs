@@ -46,7 +46,7 @@ struct Options {
     #[arg(long, requires = "question")]
     solution: Option<String>,
     /// Judges this text rather than an explanation of the teacher's.
-    #[arg(long, requires = "question")]
+    #[arg(long, requires = "question", conflicts_with_all = ["samples", "temperature", "max_tokens", "seed"])]
     explanation: Option<String>,
     /// Explanations that are sampled.
     #[arg(long, default_value_t = 1)]

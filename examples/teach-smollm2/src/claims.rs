@@ -9,7 +9,9 @@ mod plan;
 
 use std::fmt::Write as _;
 use std::path::Path;
+use std::sync::Arc;
 
+use didact::Device;
 use didact::core::Problem;
 use didact::distill::ExplanationRecord;
 use experiments::numbers::{self, read, summaries, write_beside};
@@ -22,7 +24,7 @@ use crate::options::Options;
 use crate::source::Source;
 use cast::Cast;
 use manner::Manner;
-use plan::{BUCKETS, CHOICE};
+use plan::{BUCKETS, CHOICE, Plan};
 
 /// What is claimed, by row.
 const ROWS: [(&str, &str); 3] = [
@@ -49,8 +51,15 @@ pub(crate) fn run(options: &Options, seeds: u64, [train, held_out]: [&[Problem];
         return put_between_marks(readme, "claims", &tables);
     }
     let source = Source::find(options.model.as_deref())?;
+    let tokenizer = Arc::new(source.tokenizer()?);
+    let decoder = source.weights(&Device::flex().autodiff())?;
+    drop(source);
     for seed in 1..=seeds {
-        let cast = Cast::new(&source, [train, held_out], seed, options.smoke, &out)?;
+        let plan = Plan {
+            seed,
+            smoke: options.smoke,
+        };
+        let cast = Cast::new(plan, &decoder, &tokenizer, [train, held_out], &out)?;
         for (row, _) in ROWS {
             let mut record = Record::new(row, WORLD, seed);
             match row {
@@ -198,7 +207,7 @@ fn write(out: &Path) -> Result<()> {
             continue;
         }
         let _ = writeln!(text, "### Row {row}: {claim}\n");
-        table(&mut text, "64 problems explained, 64 held out", &of_row);
+        table(&mut text, &format!("Problems `{WORLD}`"), &of_row);
         if row == "7" {
             pooled(&mut text, &of_row, ["mean reward", "solution log-prob"]);
         }

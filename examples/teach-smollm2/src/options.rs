@@ -9,6 +9,26 @@ use didact::rl::{CheckpointConfig, FineTuneConfig, TeacherConfig};
 
 use crate::compare::Trained;
 
+/// Arguments that the claims have fixed, or that mean nothing for them.
+const OF_ONE_RUN: [&str; 16] = [
+    "compare",
+    "teach_only",
+    "resume",
+    "dry_run",
+    "checkpoint_every",
+    "no_checkpoints",
+    "seed",
+    "warm_up_steps",
+    "steps",
+    "problems_per_step",
+    "group_size",
+    "learning_rate",
+    "explanation_tokens",
+    "explained_problems",
+    "epochs",
+    "held_out_problems",
+];
+
 /// Trains SmolLM2-135M-Instruct as a teacher on grade-school problems and distills a student from it.
 ///
 /// Without arguments it obtains the model, takes the problems that it ships, and runs the whole loop.
@@ -75,8 +95,16 @@ pub(crate) struct Options {
     /// Trains the teacher alone, without a warm-up and without students.
     #[arg(long, value_enum, conflicts_with = "compare")]
     pub(crate) teach_only: Option<Trained>,
-    /// Fills rows 1, 3 and 7 of the claims with adapters, for seeds 1 to N; goes on where it was ended.
-    #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "3", conflicts_with_all = ["compare", "teach_only", "resume", "dry_run"])]
+    /// Fills rows 1, 3 and 7 of the claims with adapters, for seeds 1 to N; goes on where it was ended. Its sizes are
+    /// fixed.
+    #[arg(
+        long,
+        value_name = "N",
+        num_args = 0..=1,
+        default_missing_value = "3",
+        value_parser = clap::value_parser!(u64).range(1..),
+        conflicts_with_all = OF_ONE_RUN
+    )]
     pub(crate) claims: Option<u64>,
     /// Writes the tables of the claims found so far into this README, between its marks, and runs nothing.
     #[arg(long, value_name = "README", num_args = 0..=1, requires = "claims", default_missing_value = "examples/teach-smollm2/README.md")]

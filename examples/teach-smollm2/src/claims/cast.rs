@@ -3,20 +3,18 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use didact::Device;
 use didact::core::Problem;
-use didact::data::{AnswerPlace, PromptFormat, SupervisedExample};
-use didact::distill::evaluation::Mathematics;
+use didact::data::{AnswerPlace, PromptFormat, SupervisedExample, Tokenizer};
+use didact::distill::evaluation::{Judge as _, Mathematics};
 use didact::distill::{Answers, ExplanationRecord, Stages, weights_hash};
 use didact::models::Decoder;
 use didact::reward::CorrectnessReward;
 use didact::rl::TeacherTask;
 use didact::rl::rollout::Role;
-use experiments::{Adapters, Dataset, Lab, Model, Taught, Training};
+use experiments::{Adapters, Dataset, Lab, Model, Objective, Taught, Training};
 use serde_json::json;
 
 use super::plan::Plan;
-use crate::source::Source;
 use crate::{Result, reward};
 
 /// Makes everything of one seed.
@@ -31,17 +29,18 @@ pub(super) struct Cast {
 
 impl Cast {
     pub(super) fn new(
-        source: &Source,
+        plan: Plan,
+        decoder: &Decoder,
+        tokenizer: &Arc<Tokenizer>,
         [train, held_out]: [&[Problem]; 2],
-        seed: u64,
-        smoke: bool,
         out: &Path,
     ) -> Result<Self> {
-        let plan = Plan { seed, smoke };
-        let decoder = source.weights(&Device::flex().autodiff())?;
+        let (seed, format) = (plan.seed, PromptFormat::think());
         let identity = [
             ("seed", json!(seed)),
-            ("model", json!(weights_hash(&decoder))),
+            ("model", json!(weights_hash(decoder))),
+            ("format", json!(format)),
+            ("judge", json!(Mathematics::default().name())),
         ];
         let lab = Lab {
             world: "gsm_symbolic".to_owned(),
@@ -54,13 +53,13 @@ impl Cast {
             storage: Box::new(Adapters {
                 base: decoder.clone(),
             }),
-            tokenizer: Arc::new(source.tokenizer()?),
-            format: PromptFormat::think(),
+            tokenizer: tokenizer.clone(),
+            format,
         };
         Ok(Self {
             plan,
             lab,
-            decoder,
+            decoder: decoder.clone(),
             train: train.to_vec(),
             held_out: held_out[..plan.held_out().min(held_out.len())].to_vec(),
         })
@@ -120,12 +119,17 @@ impl Cast {
         })
     }
 
-    fn explaining(&self) -> Result<TeacherTask> {
+    fn explaining(&self) -> Result<Objective> {
         let Lab {
             format, tokenizer, ..
         } = &self.lab;
-        let reward = Arc::new(reward().resolve()?);
-        Ok(TeacherTask::new(tokenizer.clone(), format.clone(), reward))
+        let reward = reward();
+        let resolved = Arc::new(reward.resolve()?);
+        Ok(Objective {
+            aim: json!({"explain": reward}),
+            task: TeacherTask::new(tokenizer.clone(), format.clone(), resolved),
+            config: self.plan.explaining(),
+        })
     }
 
     /// A: C after RLT.
@@ -134,9 +138,7 @@ impl Cast {
         self.lab.teach(
             "teacher_A",
             &Training {
-                aim: json!({"explain": reward()}),
-                task: self.explaining()?,
-                config: self.plan.explaining(),
+                objective: self.explaining()?,
                 start: &start,
                 student: &student,
                 follows: false,
@@ -162,11 +164,13 @@ impl Cast {
         self.lab.teach(
             "teacher_B",
             &Training {
-                aim,
-                task: task.with_role(Role::Solver {
-                    answer: AnswerPlace::Solution,
-                }),
-                config: self.plan.solving(),
+                objective: Objective {
+                    aim,
+                    task: task.with_role(Role::Solver {
+                        answer: AnswerPlace::Solution,
+                    }),
+                    config: self.plan.solving(),
+                },
                 start: &start,
                 student: &start,
                 follows: false,
@@ -204,14 +208,13 @@ impl Cast {
         samples: usize,
     ) -> Result<Vec<ExplanationRecord>> {
         let models = [teacher, &self.base()?];
-        let (task, config) = (self.explaining()?, self.plan.explaining());
         self.lab
-            .explanations(name, models, problems, samples, &task, &config)
+            .explanations(name, models, problems, samples, &self.explaining()?)
     }
 
     /// Tries of a solver at the problems that teachers explain.
     pub(super) fn tries(&self, solver: &Model) -> Result<Answers> {
-        let (task, config) = (self.explaining()?, self.plan.trying());
+        let (task, config) = (self.explaining()?.task, self.plan.trying());
         let judge = Mathematics::default();
         self.lab
             .answers("tries", solver, self.explained(), &task, &judge, &config)
@@ -263,7 +266,7 @@ impl Cast {
     /// Accuracy of a model's likeliest answers to the held-out problems, and the mean log-prob of the known solutions
     /// after its thoughts.
     pub(super) fn examined(&self, model: &Model) -> Result<(f64, f64)> {
-        let (task, config) = (self.explaining()?, self.plan.examination());
+        let (task, config) = (self.explaining()?.task, self.plan.examination());
         let judge = Mathematics::default();
         let answers =
             self.lab

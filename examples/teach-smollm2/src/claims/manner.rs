@@ -215,7 +215,7 @@ mod tests {
         let get = |name: &str| figures.iter().find(|f| f.0 == name).unwrap().1;
         assert_eq!(get("names the answer"), 0.5);
         assert_eq!(get("numbers of neither question nor solution"), 0.4);
-        // 4 of the 7 + 4 runs: no, of 7 and of 10 words there are 4 and 7, of which 2 come again.
+        // 7 and 10 words have 4 and 7 runs, of which two come again.
         assert_eq!(get("repeated runs of 4 words"), 2.0 / 11.0);
     }
 }
