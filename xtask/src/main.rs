@@ -8,6 +8,7 @@ mod bench_peers;
 mod check;
 mod command;
 mod conformance;
+mod cuda_sources;
 mod fetch;
 mod interop;
 mod package;
@@ -54,6 +55,8 @@ enum Task {
     },
     /// Measures Didact beside the Python peers: the same work on the same tokens, in turns.
     BenchPeers(bench_peers::Options),
+    /// Compiles the kernels' CUDA C++ with NVRTC and ptxas, fetched as Python wheels; needs no GPU.
+    CudaSources(cuda_sources::Options),
     /// Opens Didact's files in transformers, peft and TensorBoard, and theirs in Didact; by hand.
     Interop(interop::Options),
     /// Packages every crate as it would be published, without building the packages.
@@ -71,6 +74,7 @@ fn main() -> ExitCode {
         Task::Fetch { model, out } => fetch::run(model, &out),
         Task::Conformance { arguments } => conformance::run(&arguments),
         Task::BenchPeers(options) => bench_peers::run(&options),
+        Task::CudaSources(options) => cuda_sources::run(&options),
         Task::Interop(options) => interop::run(&options),
         Task::Package { arguments } => package::run(&arguments),
     };

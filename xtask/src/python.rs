@@ -45,6 +45,26 @@ pub(crate) fn obtain(venv: Option<&Path>, packages: &[&str]) -> Result<PathBuf, 
     Ok(python)
 }
 
+/// The interpreter of an environment beside what cargo builds, in which these wheels are, given with their versions.
+pub(crate) fn with_wheels(name: &str, wheels: &[&str]) -> Result<PathBuf, String> {
+    let folder = command::target().join(name).join("venv");
+    let python = folder.join("bin/python");
+    if !python.exists() {
+        make(&folder)?;
+    }
+    let mut pip = Command::new(&python);
+    pip.args([
+        "-m",
+        "pip",
+        "--disable-pip-version-check",
+        "install",
+        "--quiet",
+    ])
+    .args(wheels);
+    run(&mut pip)?;
+    Ok(python)
+}
+
 fn make(folder: &Path) -> Result<(), String> {
     let python = ["python3", "python"]
         .into_iter()

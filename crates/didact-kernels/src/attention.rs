@@ -8,9 +8,13 @@ use burn::backend::autodiff::{
     grads::Gradients,
     ops::{Backward, Ops, OpsKind},
 };
+#[cfg(feature = "fusion")]
+use burn::backend::fusion::custom::TensorSpec;
 use burn::backend::tensor::FloatTensor;
-use burn::backend::{Backend, Dispatch, backend_extension};
-use burn::tensor::{DType, Shape, Tensor};
+use burn::backend::{AutodiffBackend, Backend, Dispatch, backend_extension};
+#[cfg(feature = "fusion")]
+use burn::tensor::DType;
+use burn::tensor::{Shape, Tensor};
 
 use crate::{PackedLayout, device, reference};
 
@@ -33,18 +37,18 @@ pub fn attention(
     layout: &PackedLayout,
     scale: f64,
 ) -> Tensor<3> {
-    let floats = [q.dtype(), k.dtype(), v.dtype()] == [DType::F32; 3];
-    if !floats || !device::is_flex(&q.device()) {
+    if !device::has_kernels_for(&q.device(), &[q.dtype(), k.dtype(), v.dtype()]) {
         return reference::attention(q, k, v, layout, scale);
     }
     check_shapes(&q.shape(), &k.shape(), &v.shape(), layout);
-    Tensor::from_dispatch(<Dispatch as AttentionOps>::packed_attention(
+    let (output, _) = <Dispatch as AttentionOps>::packed_attention(
         q.into_dispatch(),
         k.into_dispatch(),
         v.into_dispatch(),
         layout.clone(),
         scale,
-    ))
+    );
+    Tensor::from_dispatch(output)
 }
 
 pub(crate) fn check_shapes(q: &Shape, k: &Shape, v: &Shape, layout: &PackedLayout) {
@@ -63,23 +67,38 @@ pub(crate) fn check_shapes(q: &Shape, k: &Shape, v: &Shape, layout: &PackedLayou
     );
 }
 
-/// The backend family behind [`attention()`]: f32 tensors.
-#[backend_extension(Flex, Autodiff)]
+#[cfg(feature = "fusion")]
+fn outputs(q: &TensorSpec) -> (TensorSpec, TensorSpec) {
+    let one_a_head = Shape::from([q.shape[0], q.shape[1]]);
+    (q.clone(), TensorSpec::new(one_a_head, DType::F32))
+}
+
+/// The backend family behind [`attention()`]: f32 tensors, on GPUs half precisions too.
+#[backend_extension(
+    Fusion: cfg(feature = "fusion"),
+    Flex,
+    Cube: cfg(feature = "cube"),
+    Autodiff,
+)]
 pub trait AttentionOps: Backend {
-    /// The attended values.
+    /// The attended values `[N, Hq, D]`, and the log-sum-exp `[N, Hq]` of the scores in f32, a constant.
+    #[fusion(meta = |q, _, _, _, _| outputs(q))]
     fn packed_attention(
         q: FloatTensor<Self>,
         k: FloatTensor<Self>,
         v: FloatTensor<Self>,
         layout: PackedLayout,
         scale: f64,
-    ) -> FloatTensor<Self>;
+    ) -> (FloatTensor<Self>, FloatTensor<Self>);
 
-    /// Gradients of `q`, `k` and `v`; the scores are computed again.
+    /// Gradients of `q`, `k` and `v`, from what the forward pass returned; the scores are computed again.
+    #[fusion(meta = |q, k, v, _, _, _, _, _| (q.clone(), k.clone(), v.clone()))]
     fn packed_attention_backward(
         q: FloatTensor<Self>,
         k: FloatTensor<Self>,
         v: FloatTensor<Self>,
+        output: FloatTensor<Self>,
+        log_sum_exp: FloatTensor<Self>,
         gradient: FloatTensor<Self>,
         layout: PackedLayout,
         scale: f64,
@@ -90,7 +109,7 @@ pub trait AttentionOps: Backend {
 struct Attention;
 
 impl<B: Backend + AttentionOps> Backward<B, 3> for Attention {
-    type State = ([NodeId; 3], PackedLayout, f64);
+    type State = ([NodeId; 3], [FloatTensor<B>; 2], PackedLayout, f64);
 
     fn backward(
         self,
@@ -99,11 +118,12 @@ impl<B: Backend + AttentionOps> Backward<B, 3> for Attention {
         checkpointer: &mut Checkpointer,
     ) {
         let gradient = grads.consume::<B>(&ops.node);
-        let ([q, k, v], layout, scale) = ops.state;
+        let ([q, k, v], [output, log_sum_exp], layout, scale) = ops.state;
         let q = checkpointer.retrieve_node_output(q);
         let k = checkpointer.retrieve_node_output(k);
         let v = checkpointer.retrieve_node_output(v);
-        let (of_q, of_k, of_v) = B::packed_attention_backward(q, k, v, gradient, layout, scale);
+        let (of_q, of_k, of_v) =
+            B::packed_attention_backward(q, k, v, output, log_sum_exp, gradient, layout, scale);
         for (parent, gradient) in ops.parents.into_iter().zip([of_q, of_k, of_v]) {
             if let Some(node) = parent {
                 grads.register::<B>(node.id, gradient);
@@ -119,31 +139,33 @@ impl<B: Backend + AttentionOps, C: CheckpointStrategy> AttentionOps for Autodiff
         v: FloatTensor<Self>,
         layout: PackedLayout,
         scale: f64,
-    ) -> FloatTensor<Self> {
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
         let nodes = [q.node(), k.node(), v.node()];
+        let forward = |q: FloatTensor<Self>, k: FloatTensor<Self>, v: FloatTensor<Self>| {
+            let (q, k, v) = (q.into_primitive(), k.into_primitive(), v.into_primitive());
+            B::packed_attention(q, k, v, layout.clone(), scale)
+        };
         match Attention.prepare::<C>(nodes).compute_bound().stateful() {
             OpsKind::Tracked(mut prepared) => {
                 let ids = [&q, &k, &v].map(|tensor| prepared.checkpoint(tensor));
-                let output = B::packed_attention(
-                    q.into_primitive(),
-                    k.into_primitive(),
-                    v.into_primitive(),
-                    layout.clone(),
-                    scale,
-                );
-                prepared.finish((ids, layout, scale), output)
+                let (output, log_sum_exp) = forward(q, k, v);
+                let kept = [output.clone(), log_sum_exp.clone()];
+                let output = prepared.finish((ids, kept, layout, scale), output);
+                (output, <Self as AutodiffBackend>::from_inner(log_sum_exp))
             }
-            OpsKind::UnTracked(prepared) => prepared.finish(B::packed_attention(
-                q.into_primitive(),
-                k.into_primitive(),
-                v.into_primitive(),
-                layout,
-                scale,
-            )),
+            OpsKind::UnTracked(prepared) => {
+                let (output, log_sum_exp) = forward(q, k, v);
+                (
+                    prepared.finish(output),
+                    <Self as AutodiffBackend>::from_inner(log_sum_exp),
+                )
+            }
         }
     }
 
     fn packed_attention_backward(
+        _: FloatTensor<Self>,
+        _: FloatTensor<Self>,
         _: FloatTensor<Self>,
         _: FloatTensor<Self>,
         _: FloatTensor<Self>,

@@ -5,8 +5,7 @@ use crate::{
 /// A burn backend that has every fused language-model operation.
 ///
 /// It gathers one family trait for each operation; a backend gets it by implementing them all. Flex
-/// does. CubeCL devices implement [`LinearLogProbOps`] so far, and the free functions take the reference
-/// for the rest there. [`CacheOps`](crate::CacheOps), [`StreamedOps`](crate::StreamedOps) and
+/// and the CubeCL devices do. [`CacheOps`](crate::CacheOps), [`StreamedOps`](crate::StreamedOps) and
 /// [`StreamedQuantisedOps`](crate::StreamedQuantisedOps), which only inference needs, stand apart: they
 /// have no gradients.
 pub trait LmBackend:

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, Dispatch, backend_extension};
-use burn::tensor::{DType, Shape, Tensor};
+use burn::tensor::{Shape, Tensor};
 
 use crate::{Error, device, reference};
 
@@ -109,8 +109,9 @@ pub fn cached_attention(
     scale: f64,
 ) -> Tensor<3> {
     check_shapes(&q.shape(), &keys.shape(), &values.shape(), layout);
-    let floats = [q.dtype(), keys.dtype(), values.dtype()] == [DType::F32; 3];
-    if !floats || !device::is_flex_without_gradients(&q.device()) {
+    let floats = [q.dtype(), keys.dtype(), values.dtype()];
+    let tracked = device::is_autodiff(&q.device());
+    if tracked || !device::has_kernels_for(&q.device(), &floats) {
         return reference::cached_attention(q, keys, values, layout, scale);
     }
     Tensor::from_dispatch(<Dispatch as CacheOps>::cached_attention(
@@ -158,8 +159,9 @@ pub fn write_slots(pool: Tensor<3>, rows: Tensor<3>, slots: &Arc<[usize]>) -> Te
         "write_slots: a slot is not below the pool's {}",
         to[0]
     );
-    let floats = [pool.dtype(), rows.dtype()] == [DType::F32; 2];
-    if !floats || !device::is_flex_without_gradients(&pool.device()) {
+    let floats = [pool.dtype(), rows.dtype()];
+    let tracked = device::is_autodiff(&pool.device());
+    if tracked || !device::has_kernels_for(&pool.device(), &floats) {
         return reference::write_slots(pool, rows, slots);
     }
     Tensor::from_dispatch(<Dispatch as CacheOps>::write_slots(
@@ -169,10 +171,16 @@ pub fn write_slots(pool: Tensor<3>, rows: Tensor<3>, slots: &Arc<[usize]>) -> Te
     ))
 }
 
-/// The backend family behind [`cached_attention`] and [`write_slots`]: f32 tensors, no gradients.
-#[backend_extension(Flex)]
+/// The backend family behind [`cached_attention`] and [`write_slots`]: f32 tensors, on GPUs half precisions too; no
+/// gradients.
+#[backend_extension(
+    Fusion: cfg(feature = "fusion"),
+    Flex,
+    Cube: cfg(feature = "cube"),
+)]
 pub trait CacheOps: Backend {
     /// The attended values.
+    #[fusion(dtype = q, shape = q)]
     fn cached_attention(
         q: FloatTensor<Self>,
         keys: FloatTensor<Self>,
@@ -182,6 +190,7 @@ pub trait CacheOps: Backend {
     ) -> FloatTensor<Self>;
 
     /// The pool with the rows in their slots.
+    #[fusion(dtype = pool, shape = pool)]
     fn write_slots(
         pool: FloatTensor<Self>,
         rows: FloatTensor<Self>,

@@ -1,10 +1,111 @@
-//! Which devices have kernels of their own.
+//! Devices by name, and which of them have kernels of their own.
 use burn::backend::DispatchDevice;
-use burn::tensor::Device;
+#[cfg(any(feature = "metal", feature = "vulkan", feature = "wgpu"))]
+use burn::tensor::DeviceKind;
+use burn::tensor::{DType, Device};
 
-/// Whether `linear_log_prob` has an implementation for the device; others take the reference.
-pub(crate) fn has_kernels(device: &Device) -> bool {
-    is_flex(device) || is_cube(device)
+use crate::Error;
+
+/// The device of this name.
+///
+/// | name | device | feature |
+/// |---|---|---|
+/// | `cpu` | the CPU | always there |
+/// | `cuda`, `cuda:1` | NVIDIA's GPU of this index, 0 unless told | `cuda` |
+/// | `rocm`, `rocm:1` | AMD's | `rocm` |
+/// | `metal`, `vulkan`, `wgpu` | the best of that interface; with an index one of its discrete GPUs, with `:cpu` a software device | the same |
+///
+/// The device is not opened: that happens with the first tensor on it.
+///
+/// # Errors
+/// [`Error::UnknownDevice`] when it is no such name, [`Error::DeviceNotBuilt`] when this build lacks the feature.
+///
+/// ```
+/// let device = didact_kernels::device("cpu")?;
+/// assert!(didact_kernels::device("abacus").is_err());
+/// # Ok::<(), didact_kernels::Error>(())
+/// ```
+pub fn device(name: &str) -> Result<Device, Error> {
+    let unknown = || Error::UnknownDevice {
+        name: name.to_owned(),
+    };
+    let (family, which) = match name.split_once(':') {
+        None => (name, None),
+        Some((family, which)) => (family, Some(which)),
+    };
+    let index = || which.map_or(Ok(0), |index| index.parse::<usize>().map_err(|_| unknown()));
+    match family {
+        "cpu" if which.is_none() => Ok(Device::flex()),
+        "cuda" => cuda(index()?),
+        "rocm" => rocm(index()?),
+        "metal" | "vulkan" | "wgpu" => {
+            if which != Some("cpu") {
+                index()?;
+            }
+            graphics(family, which)
+        }
+        _ => Err(unknown()),
+    }
+}
+
+#[cfg(feature = "cuda")]
+fn cuda(index: usize) -> Result<Device, Error> {
+    Ok(Device::cuda(index))
+}
+
+#[cfg(not(feature = "cuda"))]
+fn cuda(_: usize) -> Result<Device, Error> {
+    Err(not_built("cuda"))
+}
+
+#[cfg(feature = "rocm")]
+fn rocm(index: usize) -> Result<Device, Error> {
+    Ok(Device::rocm(index))
+}
+
+#[cfg(not(feature = "rocm"))]
+fn rocm(_: usize) -> Result<Device, Error> {
+    Err(not_built("rocm"))
+}
+
+#[cfg(any(feature = "metal", feature = "vulkan", feature = "wgpu"))]
+fn graphics(family: &str, which: Option<&str>) -> Result<Device, Error> {
+    // What is neither absent nor `cpu` is an index: the caller has parsed it.
+    let kind = match which.map(str::parse) {
+        None => DeviceKind::DefaultDevice,
+        Some(Ok(index)) => DeviceKind::DiscreteGpu(index),
+        Some(Err(_)) => DeviceKind::Cpu,
+    };
+    match family {
+        #[cfg(feature = "metal")]
+        "metal" => Ok(Device::metal(kind)),
+        #[cfg(feature = "vulkan")]
+        "vulkan" => Ok(Device::vulkan(kind)),
+        #[cfg(feature = "wgpu")]
+        "wgpu" => Ok(Device::wgpu(kind)),
+        _ => Err(not_built(family)),
+    }
+}
+
+#[cfg(not(any(feature = "metal", feature = "vulkan", feature = "wgpu")))]
+fn graphics(family: &str, _: Option<&str>) -> Result<Device, Error> {
+    Err(not_built(family))
+}
+
+#[cfg_attr(
+    all(
+        feature = "cuda",
+        feature = "rocm",
+        feature = "metal",
+        feature = "vulkan",
+        feature = "wgpu"
+    ),
+    allow(dead_code, reason = "every device is built")
+)]
+fn not_built(feature: &str) -> Error {
+    Error::DeviceNotBuilt {
+        feature: feature.to_owned(),
+    }
 }
 
 /// Whether the device, or the one that its autodiff device wraps, is the CPU's Flex.
@@ -15,12 +116,17 @@ pub(crate) fn is_flex(device: &Device) -> bool {
     )
 }
 
+/// Whether the device keeps a gradient tape.
+pub(crate) fn is_autodiff(device: &Device) -> bool {
+    matches!(device.as_dispatch(), DispatchDevice::Autodiff(_))
+}
+
 /// Whether the device is the CPU's Flex without a gradient tape.
 pub(crate) fn is_flex_without_gradients(device: &Device) -> bool {
     matches!(device.as_dispatch(), DispatchDevice::Flex(_))
 }
 
-#[cfg(feature = "wgpu")]
+#[cfg(feature = "cube")]
 fn is_cube(device: &Device) -> bool {
     matches!(
         device.as_dispatch().clone().inner(),
@@ -28,12 +134,47 @@ fn is_cube(device: &Device) -> bool {
     )
 }
 
-#[cfg(not(feature = "wgpu"))]
+#[cfg(not(feature = "cube"))]
 fn is_cube(_: &Device) -> bool {
     false
+}
+
+/// Whether the device has kernels for floats of these types: the CPU's for f32, GPUs' for one type throughout.
+pub(crate) fn has_kernels_for(device: &Device, floats: &[DType]) -> bool {
+    let same = |dtypes: &[DType]| {
+        floats
+            .iter()
+            .all(|float| dtypes.contains(float) && *float == floats[0])
+    };
+    (is_flex(device) && same(&[DType::F32]))
+        || (is_cube(device) && same(&[DType::F32, DType::F16, DType::BF16]))
 }
 
 /// The gradient of a gradient is asked for, which burn's autodiff does not do.
 pub(crate) fn first_order_only(operation: &str) -> ! {
     panic!("{operation}: only first derivatives exist; call its backward on plain tensors")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn devices_have_names() {
+        assert!(is_flex(&device("cpu").unwrap()));
+        for name in ["", "cpu:0", "gpu", "cuda:x", "wgpu:x", "vulkan:-1", "rocm:"] {
+            let found = device(name);
+            assert!(
+                matches!(found, Err(Error::UnknownDevice { .. })),
+                "{name}: {found:?}"
+            );
+        }
+    }
+
+    #[cfg(not(feature = "cuda"))]
+    #[test]
+    fn what_this_build_lacks_is_said() {
+        let error = device("cuda:1").unwrap_err().to_string();
+        assert!(error.contains("--features didact/cuda"), "{error}");
+    }
 }

@@ -2,6 +2,23 @@
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
+    /// Not a device's name.
+    #[error(
+        "there is no device {name:?}; give cpu, cuda, rocm, metal, vulkan or wgpu, the last five with :0, :1, … where \
+         there are several"
+    )]
+    UnknownDevice {
+        /// What was given.
+        name: String,
+    },
+    /// A device that this program was built without.
+    #[error(
+        "this program was built without {feature}; build it with `--features didact/{feature}`"
+    )]
+    DeviceNotBuilt {
+        /// The feature that it lacks.
+        feature: String,
+    },
     /// A packed sequence needs at least one segment.
     #[error("a packed layout needs at least one segment, got none")]
     NoSegments,

@@ -10,7 +10,7 @@ use burn::backend::autodiff::{
 };
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, Dispatch, backend_extension};
-use burn::tensor::{DType, Shape, Tensor};
+use burn::tensor::{Shape, Tensor};
 
 use crate::{device, reference};
 
@@ -40,8 +40,8 @@ impl Activation {
 /// When the two shapes differ.
 pub fn gated(gate: Tensor<2>, up: Tensor<2>, activation: Activation) -> Tensor<2> {
     check_shapes(&gate.shape(), &up.shape());
-    let floats = [gate.dtype(), up.dtype()] == [DType::F32; 2];
-    if !floats || activation == Activation::Gelu || !device::is_flex(&gate.device()) {
+    let floats = [gate.dtype(), up.dtype()];
+    if activation == Activation::Gelu || !device::has_kernels_for(&gate.device(), &floats) {
         return reference::gated(gate, up, activation);
     }
     Tensor::from_dispatch(<Dispatch as GatedOps>::gated(
@@ -58,10 +58,16 @@ fn check_shapes(gate: &Shape, up: &Shape) {
     );
 }
 
-/// The backend family behind [`gated`]: f32 tensors.
-#[backend_extension(Flex, Autodiff)]
+/// The backend family behind [`gated`]: f32 tensors, on GPUs half precisions too.
+#[backend_extension(
+    Fusion: cfg(feature = "fusion"),
+    Flex,
+    Cube: cfg(feature = "cube"),
+    Autodiff,
+)]
 pub trait GatedOps: Backend {
     /// The activated gate times `up`.
+    #[fusion(dtype = gate, shape = gate)]
     fn gated(
         gate: FloatTensor<Self>,
         up: FloatTensor<Self>,
@@ -69,6 +75,7 @@ pub trait GatedOps: Backend {
     ) -> FloatTensor<Self>;
 
     /// Gradients of `gate` and of `up`.
+    #[fusion(meta = |gate, up, _, _| (gate.clone(), up.clone()))]
     fn gated_backward(
         gate: FloatTensor<Self>,
         up: FloatTensor<Self>,

@@ -17,6 +17,10 @@
 //! | [`streamed_product`] | few rows times a matrix that is read once, in f32 or bf16 |
 //! | [`quantised_linear`], [`streamed_quantised_product`] | rows times a frozen [`QuantisedMatrix`] of 8 or 4 bits |
 #![allow(unsafe_code)]
+#![allow(
+    clippy::too_many_arguments,
+    reason = "the tensors of an operation, each an argument of its own"
+)]
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
@@ -25,7 +29,7 @@ mod readme {}
 mod attention;
 mod backend;
 mod cache;
-#[cfg(feature = "wgpu")]
+#[cfg(feature = "cube")]
 mod cube;
 mod device;
 mod error;
@@ -43,6 +47,9 @@ mod streamed;
 pub use attention::{AttentionOps, attention};
 pub use backend::LmBackend;
 pub use cache::{CacheLayout, CacheOps, CachedRun, cached_attention, write_slots};
+#[cfg(feature = "cuda-sources")]
+pub use cube::{CudaSource, cuda_sources};
+pub use device::device;
 pub use error::Error;
 pub use gated::{Activation, GatedOps, gated};
 pub use layout::{PackedLayout, Segment};

@@ -8,6 +8,8 @@ use burn::backend::autodiff::{
     grads::Gradients,
     ops::{Backward, Ops, OpsKind},
 };
+#[cfg(feature = "fusion")]
+use burn::backend::fusion::custom::TensorSpec;
 use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Backend, Dispatch, backend_extension};
 use burn::tensor::{DType, Device, Int, Shape, Tensor, TensorData};
@@ -39,8 +41,7 @@ pub fn linear_log_prob(
     targets: Tensor<1, Int>,
     temperature: f64,
 ) -> Tensor<2> {
-    let floats = [hidden.dtype(), embedding.dtype()];
-    if floats != [DType::F32; 2] || !device::has_kernels(&hidden.device()) {
+    if !device::has_kernels_for(&hidden.device(), &[hidden.dtype(), embedding.dtype()]) {
         return reference::linear_log_prob(hidden, rows, embedding, targets, temperature);
     }
     check_shapes(
@@ -67,19 +68,20 @@ fn three_columns(rows: &Shape) -> Shape {
     Shape::from([rows[0], 3])
 }
 
-/// The backend family behind [`linear_log_prob()`]: f32 tensors, at least one row, in range.
+/// The backend family behind [`linear_log_prob()`]: f32 tensors, on GPUs half precisions too; at least one row, in
+/// range. The three columns and their gradient are f32.
 ///
 /// The backward methods take the forward's `output` and the `gradient` of its three columns, and
 /// compute the tiles of logits again. Users call the free function.
 #[backend_extension(
     Fusion: cfg(feature = "fusion"),
     Flex,
-    Cube: cfg(feature = "wgpu"),
+    Cube: cfg(feature = "cube"),
     Autodiff,
 )]
 pub trait LinearLogProbOps: Backend {
     /// The three columns, `[R, 3]`.
-    #[fusion(dtype = hidden, shape = three_columns(rows))]
+    #[fusion(meta = |_, rows, _, _, _| TensorSpec::new(three_columns(&rows.shape), DType::F32))]
     fn linear_log_prob(
         hidden: FloatTensor<Self>,
         rows: IntTensor<Self>,

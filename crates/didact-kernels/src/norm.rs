@@ -9,7 +9,7 @@ use burn::backend::autodiff::{
 };
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, Dispatch, backend_extension};
-use burn::tensor::{DType, Shape, Tensor};
+use burn::tensor::{Shape, Tensor};
 
 use crate::{device, reference};
 
@@ -23,7 +23,7 @@ use crate::{device, reference};
 /// When the weight is not as wide as the rows.
 pub fn rms_norm(x: Tensor<2>, weight: Tensor<1>, epsilon: f64, offset: f64) -> Tensor<2> {
     check_shapes(&x.shape(), &weight.shape());
-    if [x.dtype(), weight.dtype()] != [DType::F32; 2] || !device::is_flex(&x.device()) {
+    if !device::has_kernels_for(&x.device(), &[x.dtype(), weight.dtype()]) {
         return reference::rms_norm(x, weight, epsilon, offset);
     }
     Tensor::from_dispatch(<Dispatch as NormOps>::rms_norm(
@@ -41,10 +41,16 @@ fn check_shapes(x: &Shape, weight: &Shape) {
     );
 }
 
-/// The backend family behind [`rms_norm`]: f32 tensors.
-#[backend_extension(Flex, Autodiff)]
+/// The backend family behind [`rms_norm`]: f32 tensors, on GPUs half precisions too.
+#[backend_extension(
+    Fusion: cfg(feature = "fusion"),
+    Flex,
+    Cube: cfg(feature = "cube"),
+    Autodiff,
+)]
 pub trait NormOps: Backend {
     /// The normalised rows.
+    #[fusion(dtype = x, shape = x)]
     fn rms_norm(
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,
@@ -53,6 +59,7 @@ pub trait NormOps: Backend {
     ) -> FloatTensor<Self>;
 
     /// Gradients of `x` and of `weight`.
+    #[fusion(meta = |x, weight, _, _, _| (x.clone(), weight.clone()))]
     fn rms_norm_backward(
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,

@@ -15,6 +15,8 @@ use burn::backend::autodiff::{
 };
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, Dispatch, backend_extension};
+#[cfg(feature = "fusion")]
+use burn::tensor::Shape;
 use burn::tensor::{DType, FloatDType, Tensor};
 
 use crate::{device, reference};
@@ -28,11 +30,13 @@ use crate::{device, reference};
 /// When the widths differ.
 pub fn quantised_linear(x: Tensor<2>, weight: &QuantisedMatrix) -> Tensor<2> {
     check_width("quantised_linear", &x, weight);
-    if !device::is_flex(&x.device()) {
+    let device = x.device();
+    if !device::has_kernels_for(&device, &[DType::F32]) {
         return reference::quantised_linear(x, weight);
     }
     match x.dtype() {
         DType::F32 => {}
+        DType::F16 | DType::BF16 if !device::is_flex(&device) => {}
         // Faster than a product of halves, and without a half copy of the weight on the tape.
         DType::F16 | DType::BF16 => {
             let dtype = x.dtype();
@@ -60,7 +64,8 @@ pub fn streamed_quantised_product(x: Tensor<2>, weight: &QuantisedMatrix) -> Ten
         "streamed_quantised_product: rows must be F32, not {:?}",
         x.dtype()
     );
-    if !device::is_flex_without_gradients(&x.device()) {
+    let device = x.device();
+    if device::is_autodiff(&device) || !device::has_kernels_for(&device, &[DType::F32]) {
         return reference::quantised_linear(x, weight);
     }
     Tensor::from_dispatch(
@@ -80,13 +85,20 @@ fn check_width(operation: &str, x: &Tensor<2>, weight: &QuantisedMatrix) {
     );
 }
 
-/// The backend family behind [`quantised_linear`]: f32 rows.
-#[backend_extension(Flex, Autodiff)]
+/// The backend family behind [`quantised_linear`]: f32 rows, on GPUs half precisions too.
+#[backend_extension(
+    Fusion: cfg(feature = "fusion"),
+    Flex,
+    Cube: cfg(feature = "cube"),
+    Autodiff,
+)]
 pub trait QuantisedOps: Backend {
     /// The product.
+    #[fusion(dtype = x, shape = Shape::from([x[0], weight.shape()[1]]))]
     fn quantised_product(x: FloatTensor<Self>, weight: QuantisedMatrix) -> FloatTensor<Self>;
 
     /// The gradient of `x`.
+    #[fusion(dtype = gradient, shape = Shape::from([gradient[0], weight.shape()[0]]))]
     fn quantised_product_backward(
         gradient: FloatTensor<Self>,
         weight: QuantisedMatrix,
@@ -94,9 +106,14 @@ pub trait QuantisedOps: Backend {
 }
 
 /// The backend family behind [`streamed_quantised_product`]: f32 rows, no gradients.
-#[backend_extension(Flex)]
+#[backend_extension(
+    Fusion: cfg(feature = "fusion"),
+    Flex,
+    Cube: cfg(feature = "cube"),
+)]
 pub trait StreamedQuantisedOps: Backend {
     /// The product.
+    #[fusion(dtype = x, shape = Shape::from([x[0], weight.shape()[1]]))]
     fn streamed_quantised_product(
         x: FloatTensor<Self>,
         weight: QuantisedMatrix,

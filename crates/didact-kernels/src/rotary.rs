@@ -10,7 +10,7 @@ use burn::backend::autodiff::{
 };
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, Dispatch, backend_extension};
-use burn::tensor::{DType, Shape, Tensor};
+use burn::tensor::{Shape, Tensor};
 
 use crate::{device, reference};
 
@@ -26,8 +26,8 @@ use crate::{device, reference};
 pub fn rotary(x: Tensor<3>, cos: Tensor<2>, sin: Tensor<2>) -> Tensor<3> {
     check_shapes(&x.shape(), &cos.shape(), &sin.shape());
     let constant = !(cos.is_require_grad() || sin.is_require_grad());
-    let floats = [x.dtype(), cos.dtype(), sin.dtype()] == [DType::F32; 3];
-    if !(constant && floats && device::is_flex(&x.device())) {
+    let floats = [x.dtype(), cos.dtype(), sin.dtype()];
+    if !(constant && device::has_kernels_for(&x.device(), &floats)) {
         return reference::rotary(x, cos, sin);
     }
     Tensor::from_dispatch(<Dispatch as RotaryOps>::rotary(
@@ -46,10 +46,16 @@ fn check_shapes(x: &Shape, cos: &Shape, sin: &Shape) {
     );
 }
 
-/// The backend family behind [`rotary`]: f32 tensors.
-#[backend_extension(Flex, Autodiff)]
+/// The backend family behind [`rotary`]: f32 tensors, on GPUs half precisions too.
+#[backend_extension(
+    Fusion: cfg(feature = "fusion"),
+    Flex,
+    Cube: cfg(feature = "cube"),
+    Autodiff,
+)]
 pub trait RotaryOps: Backend {
     /// The rotated heads.
+    #[fusion(dtype = x, shape = x)]
     fn rotary(
         x: FloatTensor<Self>,
         cos: FloatTensor<Self>,
@@ -57,6 +63,7 @@ pub trait RotaryOps: Backend {
     ) -> FloatTensor<Self>;
 
     /// Gradient of `x`: the gradient turned back by the same angles.
+    #[fusion(dtype = gradient, shape = gradient)]
     fn rotary_backward(
         gradient: FloatTensor<Self>,
         cos: FloatTensor<Self>,

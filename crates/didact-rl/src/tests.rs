@@ -14,6 +14,8 @@ use crate::metrics::Metrics;
 use crate::{MetricsRecord, Observer, Result, TeacherTask};
 
 mod credit;
+#[cfg(feature = "wgpu")]
+mod devices;
 mod fine_tuning;
 mod half_precision;
 mod invariants;
@@ -36,14 +38,23 @@ fn decoder(seed: u64) -> Decoder {
 
 /// The same of any family; without tied embeddings with biases where it can have them.
 fn decoder_of(family: Family, tied: bool, seed: u64) -> Decoder {
+    Decoder::init(&config(family, tied), seed, &Device::flex().autodiff())
+}
+
+/// The first of them on another device.
+#[cfg(feature = "wgpu")]
+fn decoder_on(device: &Device, seed: u64) -> Decoder {
+    Decoder::init(&config(Family::Llama, true), seed, device)
+}
+
+fn config(family: Family, tied: bool) -> DecoderConfig {
     let mut options = DecoderOptions::new(family, VOCABULARY, 16, 24, 2, 4);
     options.num_key_value_heads = 2;
     options.head_dim = 4;
     options.max_position_embeddings = 160;
     options.tie_word_embeddings = tied;
     options.attention_bias = !tied && family != Family::Mistral;
-    let config = DecoderConfig::new(options).unwrap();
-    Decoder::init(&config, seed, &Device::flex().autodiff())
+    DecoderConfig::new(options).unwrap()
 }
 
 /// Every byte is a token; 256 opens and 257 ends a turn.

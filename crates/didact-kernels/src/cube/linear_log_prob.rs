@@ -1,27 +1,42 @@
-//! Log-probabilities of targets on CubeCL devices: launches of the kernels.
+//! Log-probabilities of targets on CubeCL devices.
+//!
+//! The vocabulary is taken in tiles. The products of a tile are cubek's, which uses the matrix units that a device
+//! has, and come in f32 whatever the inputs are; the kernels here bring each row's running log-sum-exp up to date with
+//! them, and make their derivatives. Backward computes the tiles again.
+use std::ops::Range;
+
 use burn::backend::cubecl::dtype_to_storage_type;
 use burn::backend::ops::FloatTensorOps;
 use burn::backend::tensor::{FloatTensor, IntTensor};
-use burn::tensor::{DType, IndexingUpdateOp, Shape};
-use burn_cubecl::{CubeBackend, kernel::into_contiguous, tensor::CubeTensor};
-use cubecl::{CubeCount, CubeDim};
+use burn::tensor::{DType, FloatDType, IndexingUpdateOp, Shape, Slice};
+use burn_cubecl::kernel::into_contiguous;
+use burn_cubecl::kernel::matmul::{MatmulStrategy, matmul};
+use burn_cubecl::{CubeBackend, tensor::CubeTensor};
 
-use super::kernel;
+use super::kernels::linear_log_prob as kernel;
+use super::launch::{Tile, cubes, element, empty, vocabulary_tile};
 use crate::LinearLogProbOps;
 
-/// Most units of a cube; WebGPU promises no more than this.
-const MOST_UNITS: u32 = 256;
-/// Cubes along one axis; WebGPU allows 65 535.
-const MOST_CUBES: usize = 32_768;
-
-/// The operation's inputs, contiguous, and how its kernels are launched.
+/// The operation's inputs, of which rows are picked already.
 struct Inputs {
-    hidden: CubeTensor,
+    tokens: usize,
     rows: CubeTensor,
+    /// `[R, H]`.
+    picked: CubeTensor,
     embedding: CubeTensor,
     targets: CubeTensor,
     inverse_temperature: f32,
-    units: u32,
+}
+
+/// `lhs·rhs` in f32.
+fn product(lhs: CubeTensor, rhs: CubeTensor) -> CubeTensor {
+    // It fails for shapes that do not go together alone.
+    matmul(lhs, rhs, None, MatmulStrategy::default(), DType::F32)
+        .unwrap_or_else(|error| panic!("linear_log_prob: {error:?}"))
+}
+
+fn turned(tensor: CubeTensor) -> CubeTensor {
+    CubeBackend::float_swap_dims(tensor, 0, 1)
 }
 
 impl Inputs {
@@ -33,127 +48,139 @@ impl Inputs {
         temperature: f64,
     ) -> Self {
         let rows = into_contiguous(rows);
-        // The kernels read both index lists as one type.
-        let targets = into_contiguous(targets);
-        assert!(
-            rows.dtype == targets.dtype,
-            "linear_log_prob: rows and targets differ in type"
-        );
-        // A power of two, which the kernels' tree needs.
-        let most = hidden
-            .client
-            .properties()
-            .hardware
-            .max_cube_dim
-            .0
-            .clamp(1, MOST_UNITS);
-        let units = 1 << most.ilog2();
         Self {
-            hidden: into_contiguous(hidden),
+            tokens: hidden.meta.shape()[0],
+            picked: CubeBackend::float_select(hidden, 0, rows.clone()),
             rows,
             embedding: into_contiguous(embedding),
-            targets,
+            targets: into_contiguous(targets),
             inverse_temperature: (1.0 / temperature) as f32,
-            units,
         }
-    }
-
-    fn empty(&self, shape: Shape) -> CubeTensor {
-        let client = self.hidden.client.clone();
-        let buffer = client.empty(shape.num_elements() * DType::F32.size());
-        CubeTensor::new_contiguous(
-            client,
-            self.hidden.device.clone(),
-            shape,
-            buffer,
-            DType::F32,
-        )
     }
 
     fn count(&self) -> usize {
         self.rows.meta.shape()[0]
     }
 
-    fn dim(&self) -> CubeDim {
-        CubeDim::new_1d(self.units)
+    fn width(&self) -> usize {
+        self.picked.meta.shape()[1]
     }
 
-    fn forward(self) -> CubeTensor {
-        let output = self.empty(Shape::from([self.count(), 3]));
-        let (count, dim) = (cubes(self.count()), self.dim());
-        let index = dtype_to_storage_type(self.rows.dtype);
-        kernel::forward::launch(
+    /// The vocabulary's tiles, by their tokens.
+    fn tiles(&self) -> impl Iterator<Item = Range<usize>> + use<> {
+        let vocabulary = self.embedding.meta.shape()[0];
+        let tile = vocabulary_tile(self.count(), vocabulary);
+        (0..vocabulary)
+            .step_by(tile)
+            .map(move |first| first..vocabulary.min(first + tile))
+    }
+
+    /// A tile of the embedding, `[T, H]`.
+    fn part(&self, tokens: &Range<usize>) -> CubeTensor {
+        let all = Slice::from(0..self.width());
+        CubeBackend::float_slice(self.embedding.clone(), &[Slice::from(tokens.clone()), all])
+    }
+
+    /// `[R, T]`, and the part of the embedding that it was made with.
+    fn products(&self, tokens: &Range<usize>) -> (CubeTensor, CubeTensor) {
+        let part = self.part(tokens);
+        let products = product(self.picked.clone(), turned(part.clone()));
+        (into_contiguous(products), part)
+    }
+
+    fn forward(&self) -> CubeTensor {
+        let tile = Tile::of(&self.picked);
+        let state = empty(&self.picked, Shape::from([self.count(), 4]), DType::F32);
+        for tokens in self.tiles() {
+            let (products, _) = self.products(&tokens);
+            kernel::absorb::launch(
+                &state.client,
+                cubes(self.count()),
+                tile.dim(),
+                products.into_tensor_arg(),
+                self.targets.clone().into_tensor_arg(),
+                state.clone().into_tensor_arg(),
+                self.inverse_temperature,
+                tokens.start as u32,
+                tile.units,
+                dtype_to_storage_type(self.targets.dtype),
+            );
+        }
+        let output = empty(&self.picked, Shape::from([self.count(), 3]), DType::F32);
+        kernel::finish::launch(
             &output.client,
-            count,
-            dim,
-            self.hidden.into_tensor_arg(),
-            self.rows.into_tensor_arg(),
-            self.embedding.into_tensor_arg(),
-            self.targets.into_tensor_arg(),
+            tile.count(self.count()),
+            tile.dim(),
+            state.into_tensor_arg(),
             output.clone().into_tensor_arg(),
-            self.inverse_temperature,
-            self.units as usize,
-            index,
         );
         output
     }
 
-    fn backward_hidden(&self, output: CubeTensor, gradient: CubeTensor) -> CubeTensor {
-        let (tokens, width) = (self.hidden.meta.shape()[0], self.hidden.meta.shape()[1]);
-        let of_rows = self.empty(Shape::from([self.count(), width]));
-        kernel::backward_rows::launch(
-            &of_rows.client,
-            cubes(self.count()),
-            self.dim(),
-            self.hidden.clone().into_tensor_arg(),
-            self.rows.clone().into_tensor_arg(),
-            self.embedding.clone().into_tensor_arg(),
-            self.targets.clone().into_tensor_arg(),
-            output.into_tensor_arg(),
-            gradient.into_tensor_arg(),
-            of_rows.clone().into_tensor_arg(),
-            self.inverse_temperature,
-            self.units as usize,
-            dtype_to_storage_type(self.rows.dtype),
-        );
-        // burn's kernel walks the list in order for each element, so the sum is repeatable.
-        let zeros = CubeBackend::float_zeros(
-            Shape::from([tokens, width]),
-            &self.hidden.device,
-            DType::F32.into(),
-        );
-        let rows = self.rows.clone();
-        CubeBackend::float_select_assign(zeros, 0, rows, of_rows, IndexingUpdateOp::Add)
-    }
-
-    fn backward_embedding(&self, output: CubeTensor, gradient: CubeTensor) -> CubeTensor {
-        let of_embedding = self.empty(self.embedding.meta.shape().clone());
-        kernel::backward_embedding::launch(
-            &of_embedding.client,
-            cubes(self.embedding.meta.shape()[0]),
-            self.dim(),
-            self.hidden.clone().into_tensor_arg(),
-            self.rows.clone().into_tensor_arg(),
-            self.embedding.clone().into_tensor_arg(),
-            self.targets.clone().into_tensor_arg(),
-            output.into_tensor_arg(),
-            gradient.into_tensor_arg(),
-            of_embedding.clone().into_tensor_arg(),
-            self.inverse_temperature,
-            self.units as usize,
-            dtype_to_storage_type(self.rows.dtype),
-        );
-        of_embedding
+    /// Gradients of `hidden` and of the embedding, each if it is wanted.
+    fn backward(
+        &self,
+        output: CubeTensor,
+        gradient: CubeTensor,
+        [wants_hidden, wants_embedding]: [bool; 2],
+    ) -> [Option<CubeTensor>; 2] {
+        let (output, gradient) = (into_contiguous(output), into_contiguous(gradient));
+        let dtype = self.picked.dtype;
+        let tile = Tile::of(&self.picked);
+        let mut of_rows: Option<CubeTensor> = None;
+        let mut parts = Vec::new();
+        for tokens in self.tiles() {
+            let (products, part) = self.products(&tokens);
+            // In the inputs' type, which matrix units multiply fastest.
+            let of_products = empty(&products, products.meta.shape().clone(), dtype);
+            kernel::of_products::launch(
+                &products.client,
+                tile.count(products.meta.num_elements()),
+                tile.dim(),
+                products.clone().into_tensor_arg(),
+                self.targets.clone().into_tensor_arg(),
+                output.clone().into_tensor_arg(),
+                gradient.clone().into_tensor_arg(),
+                of_products.clone().into_tensor_arg(),
+                self.inverse_temperature,
+                tokens.start as u32,
+                element(&of_products),
+                dtype_to_storage_type(self.targets.dtype),
+            );
+            if wants_hidden {
+                let more = product(of_products.clone(), part);
+                of_rows = Some(match of_rows {
+                    None => more,
+                    Some(before) => CubeBackend::float_add(before, more),
+                });
+            }
+            if wants_embedding {
+                let part = product(turned(of_products), self.picked.clone());
+                parts.push(CubeBackend::float_cast(part, float(dtype)));
+            }
+        }
+        let of_hidden = of_rows.map(|of_rows| {
+            let zeros = CubeBackend::float_zeros(
+                Shape::from([self.tokens, self.width()]),
+                &self.picked.device,
+                DType::F32.into(),
+            );
+            // burn's kernel walks the list in order for each element, so the sum is repeatable.
+            let rows = self.rows.clone();
+            let sum =
+                CubeBackend::float_select_assign(zeros, 0, rows, of_rows, IndexingUpdateOp::Add);
+            CubeBackend::float_cast(sum, float(dtype))
+        });
+        let of_embedding = wants_embedding.then(|| CubeBackend::float_cat(parts, 0));
+        [of_hidden, of_embedding]
     }
 }
 
-fn cubes(count: usize) -> CubeCount {
-    CubeCount::Static(
-        count.min(MOST_CUBES) as u32,
-        count.div_ceil(MOST_CUBES) as u32,
-        1,
-    )
+fn float(dtype: DType) -> FloatDType {
+    dtype.into()
 }
+
+const WANTED: &str = "a gradient that is wanted is made";
 
 impl LinearLogProbOps for CubeBackend {
     fn linear_log_prob(
@@ -176,9 +203,8 @@ impl LinearLogProbOps for CubeBackend {
         temperature: f64,
     ) -> (FloatTensor<Self>, FloatTensor<Self>) {
         let inputs = Inputs::new(hidden, rows, embedding, targets, temperature);
-        let (output, gradient) = (into_contiguous(output), into_contiguous(gradient));
-        let of_hidden = inputs.backward_hidden(output.clone(), gradient.clone());
-        (of_hidden, inputs.backward_embedding(output, gradient))
+        let [of_hidden, of_embedding] = inputs.backward(output, gradient, [true, true]);
+        (of_hidden.expect(WANTED), of_embedding.expect(WANTED))
     }
 
     fn linear_log_prob_backward_hidden(
@@ -190,8 +216,9 @@ impl LinearLogProbOps for CubeBackend {
         gradient: FloatTensor<Self>,
         temperature: f64,
     ) -> FloatTensor<Self> {
-        let (output, gradient) = (into_contiguous(output), into_contiguous(gradient));
-        Inputs::new(hidden, rows, embedding, targets, temperature).backward_hidden(output, gradient)
+        let inputs = Inputs::new(hidden, rows, embedding, targets, temperature);
+        let [of_hidden, _] = inputs.backward(output, gradient, [true, false]);
+        of_hidden.expect(WANTED)
     }
 
     fn linear_log_prob_backward_embedding(
@@ -203,8 +230,8 @@ impl LinearLogProbOps for CubeBackend {
         gradient: FloatTensor<Self>,
         temperature: f64,
     ) -> FloatTensor<Self> {
-        let (output, gradient) = (into_contiguous(output), into_contiguous(gradient));
-        Inputs::new(hidden, rows, embedding, targets, temperature)
-            .backward_embedding(output, gradient)
+        let inputs = Inputs::new(hidden, rows, embedding, targets, temperature);
+        let [_, of_embedding] = inputs.backward(output, gradient, [false, true]);
+        of_embedding.expect(WANTED)
     }
 }

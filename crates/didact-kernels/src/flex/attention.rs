@@ -27,16 +27,23 @@ impl AttentionOps for Flex {
         v: FloatTensor<Self>,
         layout: PackedLayout,
         scale: f64,
-    ) -> FloatTensor<Self> {
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
         let (q, k, v) = (contiguous(q), contiguous(k), contiguous(v));
         let attention = Attention::new(&q, &k, &v, packed_runs(&layout), scale);
-        tensor::<3>(attention.output(), q.layout().shape().dims())
+        let [rows, heads, size] = q.layout().shape().dims();
+        let (output, log_sum_exp) = attention.output();
+        (
+            tensor::<3>(output, [rows, heads, size]),
+            tensor::<2>(log_sum_exp, [rows, heads]),
+        )
     }
 
     fn packed_attention_backward(
         q: FloatTensor<Self>,
         k: FloatTensor<Self>,
         v: FloatTensor<Self>,
+        _output: FloatTensor<Self>,
+        _log_sum_exp: FloatTensor<Self>,
         gradient: FloatTensor<Self>,
         layout: PackedLayout,
         scale: f64,
@@ -54,7 +61,7 @@ impl AttentionOps for Flex {
             .par_iter()
             .map(|task| attention.backward(task, gradient))
             .collect();
-        let of_q = attention.assembled(&tasks, &parts, |part| &part.of_queries);
+        let of_q = attention.assembled(&tasks, &parts, attention.size, |part| &part.of_queries);
         let of_k = attention.gathered(&tasks, &parts, |part| &part.of_keys);
         let of_v = attention.gathered(&tasks, &parts, |part| &part.of_values);
         let shape = k.layout().shape().dims();
@@ -187,22 +194,27 @@ impl<'a> Attention<'a> {
         tasks
     }
 
-    /// The attended values of all queries.
-    pub(super) fn output(&self) -> Vec<f32> {
+    /// The attended values of all queries, and the log-sum-exp of their scores.
+    pub(super) fn output(&self) -> (Vec<f32>, Vec<f32>) {
         let tasks = self.tasks();
-        let outputs: Vec<Vec<f32>> = tasks.par_iter().map(|task| self.forward(task)).collect();
-        self.assembled(&tasks, &outputs, |output| output)
+        let outputs: Vec<(Vec<f32>, Vec<f32>)> =
+            tasks.par_iter().map(|task| self.forward(task)).collect();
+        (
+            self.assembled(&tasks, &outputs, self.size, |(values, _)| values),
+            self.assembled(&tasks, &outputs, 1, |(_, log_sum_exp)| log_sum_exp),
+        )
     }
 
-    /// `[N, Hq, D]` of what each task has of its queries.
+    /// `[N, Hq, size]` of what each task has of its queries.
     fn assembled<P: Sync>(
         &self,
         tasks: &[Task],
         parts: &[P],
+        size: usize,
         of_queries: fn(&P) -> &Vec<f32>,
     ) -> Vec<f32> {
-        let mut output = vec![0.0; self.q.len()];
-        let (row, width) = (self.query_heads * self.size, self.group() * self.size);
+        let mut output = vec![0.0; self.q.len() / self.size * size];
+        let (row, width) = (self.query_heads * size, self.group() * size);
         // The key heads' tasks of one chunk stand together, and chunks follow each other.
         let mut rest = &mut output[..];
         let mut places = Vec::new();
@@ -292,8 +304,9 @@ impl<'a> Attention<'a> {
         gathered
     }
 
-    /// Attention probabilities, `[queries · group, keys]`, zero where a query does not see a key.
-    fn probabilities(&self, task: &Task, queries: &[f32], keys: &[f32]) -> Vec<f32> {
+    /// Attention probabilities, `[queries · group, keys]`, zero where a query does not see a key, and each row's
+    /// log-sum-exp.
+    fn probabilities(&self, task: &Task, queries: &[f32], keys: &[f32]) -> (Vec<f32>, Vec<f32>) {
         let (rows, columns) = (task.queries * self.group(), task.keys());
         let mut scores = vec![0.0; rows * columns];
         product(
@@ -305,19 +318,21 @@ impl<'a> Attention<'a> {
             Destination::Overwrite,
             Parallelism::None,
         );
-        for (row, scores) in scores.chunks_exact_mut(columns).enumerate() {
+        let mut log_sum_exp = vec![0.0; rows];
+        let each = scores.chunks_exact_mut(columns).zip(&mut log_sum_exp);
+        for (row, (scores, log_sum_exp)) in each.enumerate() {
             let visible = task.visible + row / self.group();
-            softmax(&mut scores[..visible]);
+            softmax(&mut scores[..visible], log_sum_exp);
             scores[visible..].fill(0.0);
         }
-        scores
+        (scores, log_sum_exp)
     }
 
-    fn forward(&self, task: &Task) -> Vec<f32> {
+    fn forward(&self, task: &Task) -> (Vec<f32>, Vec<f32>) {
         let queries = self.gather_queries(self.q, task);
         let keys = self.gather_keys(self.k, task);
         let values = self.gather_keys(self.v, task);
-        let probabilities = self.probabilities(task, &queries, &keys);
+        let (probabilities, log_sum_exp) = self.probabilities(task, &queries, &keys);
         let mut output = queries;
         product(
             &mut output,
@@ -328,7 +343,7 @@ impl<'a> Attention<'a> {
             Destination::Overwrite,
             Parallelism::None,
         );
-        output
+        (output, log_sum_exp)
     }
 
     /// With P the probabilities and G the output's gradient: dV = Pᵀ·G, dP = G·Vᵀ,
@@ -339,7 +354,7 @@ impl<'a> Attention<'a> {
         let gradient = self.gather_queries(gradient, task);
         let keys = self.gather_keys(self.k, task);
         let values = self.gather_keys(self.v, task);
-        let probabilities = self.probabilities(task, &queries, &keys);
+        let (probabilities, _) = self.probabilities(task, &queries, &keys);
         let probability_rows = Matrix::rows(&probabilities, columns);
         let multiply = |out: &mut [f32], sizes, lhs, rhs, scale| {
             product(
@@ -399,8 +414,8 @@ impl<'a> Attention<'a> {
 }
 
 vectorised! {
-    /// Softmax in place of a row with at least one entry.
-    pub(super) fn softmax(row: &mut [f32]) {
+    /// Softmax in place of a row with at least one entry, and the log-sum-exp of what it was.
+    pub(super) fn softmax(row: &mut [f32], log_sum_exp: &mut f32) {
         let mut maxima = [f32::NEG_INFINITY; LANES];
         for chunk in row.chunks(LANES) {
             for (max, score) in maxima.iter_mut().zip(chunk) {
@@ -415,7 +430,9 @@ vectorised! {
                 *sum += *score;
             }
         }
-        let scale = 1.0 / sum_lanes(sums);
+        let sum = sum_lanes(sums);
+        *log_sum_exp = max + sum.ln();
+        let scale = 1.0 / sum;
         for score in row {
             *score *= scale;
         }

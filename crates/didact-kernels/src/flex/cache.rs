@@ -29,7 +29,7 @@ impl CacheOps for Flex {
         let shape = q.layout().shape().dims();
         if layout.runs().iter().any(|run| run.rows > 1) {
             let attention = Attention::new(&q, &keys, &values, cached_runs(&layout), scale);
-            return tensor::<3>(attention.output(), shape);
+            return tensor::<3>(attention.output().0, shape);
         }
         let [_, query_heads, size] = shape;
         let key_heads = keys.layout().shape()[1];
@@ -198,7 +198,7 @@ impl Pool<'_> {
         }
         for (row, scores) in scores.chunks_exact_mut(heads * most).enumerate() {
             for scores in scores.chunks_exact_mut(most) {
-                softmax(&mut scores[..seen[row]]);
+                softmax(&mut scores[..seen[row]], &mut 0.0);
             }
         }
         let mut output = vec![0.0; count * width];

@@ -71,13 +71,24 @@ pub struct QuantisedMatrix {
     inner: Arc<Inner>,
 }
 
-#[derive(PartialEq)]
 struct Inner {
     bits: Bits,
     shape: [usize; 2],
     /// Output after output, block after block.
     codes: Vec<u8>,
     lines: Vec<Line>,
+    /// What was uploaded to devices that compute with codes of their own.
+    #[cfg(feature = "cube")]
+    elsewhere: std::sync::Mutex<Vec<crate::cube::OnDevice>>,
+}
+
+impl PartialEq for Inner {
+    fn eq(&self, other: &Self) -> bool {
+        self.bits == other.bits
+            && self.shape == other.shape
+            && self.codes == other.codes
+            && self.lines == other.lines
+    }
 }
 
 impl fmt::Debug for QuantisedMatrix {
@@ -184,8 +195,45 @@ impl QuantisedMatrix {
                 shape,
                 codes,
                 lines,
+                #[cfg(feature = "cube")]
+                elsewhere: std::sync::Mutex::default(),
             }),
         }
+    }
+
+    /// The upload that `is_there` accepts, or what `upload` makes.
+    #[cfg(feature = "cube")]
+    pub(crate) fn on_device(
+        &self,
+        is_there: impl Fn(&crate::cube::OnDevice) -> bool,
+        upload: impl FnOnce() -> crate::cube::OnDevice,
+    ) -> crate::cube::OnDevice {
+        // An upload that panicked has left nothing behind.
+        let mut elsewhere = match self.inner.elsewhere.lock() {
+            Ok(list) => list,
+            Err(poisoned) => poisoned.into_inner(),
+        };
+        if let Some(found) = elsewhere.iter().find(|found| is_there(found)) {
+            return found.clone();
+        }
+        let uploaded = upload();
+        elsewhere.push(uploaded.clone());
+        uploaded
+    }
+
+    /// All codes, output after output.
+    #[cfg(feature = "cube")]
+    pub(crate) fn codes(&self) -> &[u8] {
+        &self.inner.codes
+    }
+
+    /// Scale and minimum of all blocks, output after output.
+    #[cfg(feature = "cube")]
+    pub(crate) fn scales_and_minima_in_f32(&self) -> Vec<f32> {
+        let lines = self.inner.lines.iter();
+        lines
+            .flat_map(|line| [line.scale.to_f32(), line.minimum.to_f32()])
+            .collect()
     }
 
     /// `[in, out]`.

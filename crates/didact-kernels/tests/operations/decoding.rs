@@ -11,7 +11,7 @@ use didact_kernels::{
 };
 use proptest::prelude::*;
 
-use crate::support::{assert_close, flat, host, numbers, on_every_device};
+use crate::support::{assert_close, count, flat, half_precisions, host, numbers, on_every_device};
 
 fn shaped<const D: usize>(seed: u64, shape: [usize; D], device: &Device) -> Tensor<D> {
     let count = shape.iter().product();
@@ -64,13 +64,26 @@ fn attention_over_a_cache_agrees_with_the_reference() {
                 let values = shaped(3, [300, key, size], device);
                 let actual =
                     cached_attention(q.clone(), keys.clone(), values.clone(), &layout, 0.7);
-                let expected = reference::cached_attention(q, keys, values, &layout, 0.7);
-                assert_close(
-                    &format!("{} rows, {query}/{key} heads of {size}", layout.rows()),
-                    &host(actual),
-                    &host(expected),
-                    2e-5,
+                let expected = reference::cached_attention(
+                    q.clone(),
+                    keys.clone(),
+                    values.clone(),
+                    &layout,
+                    0.7,
                 );
+                let name = format!("{} rows, {query}/{key} heads of {size}", layout.rows());
+                assert_close(&name, &host(actual), &host(expected), 2e-5);
+                count(DType::F32);
+                for (dtype, rounding) in half_precisions(device) {
+                    let halves = [&q, &keys, &values].map(|tensor| tensor.clone().cast(dtype));
+                    let [q, keys, values] = halves.clone().map(|half| half.cast(DType::F32));
+                    let expected = reference::cached_attention(q, keys, values, &layout, 0.7);
+                    let [q, keys, values] = halves;
+                    let actual = cached_attention(q, keys, values, &layout, 0.7);
+                    let name = format!("{name}, {dtype:?}");
+                    assert_close(&name, &host(actual), &host(expected), 2.0 * rounding);
+                    count(dtype);
+                }
             }
         }
     });

@@ -1,4 +1,9 @@
 //! Numbers, devices and comparisons that the tests share.
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::io::Write;
+
+use burn::backend::DispatchDevice;
 use burn::tensor::{DType, Device, Tensor, TensorData};
 
 /// Numbers between −1 and 1 that depend on the seed only.
@@ -41,7 +46,7 @@ pub(crate) fn value_and_gradients(
         .map(|values| flat(values, device, dtype).require_grad())
         .collect();
     let output = operation(&tensors);
-    let weights = flat(&numbers(99, output.dims()[0]), device, dtype);
+    let weights = flat(&numbers(99, output.dims()[0]), device, output.dtype());
     let gradients = (output.clone() * weights).sum().backward();
     let gradients = tensors
         .iter()
@@ -65,9 +70,36 @@ pub(crate) fn assert_close(name: &str, actual: &[f64], expected: &[f64], toleran
     }
 }
 
+thread_local! {
+    /// Cases of the running test that were compared with a reference, by float type.
+    static CASES: RefCell<BTreeMap<String, usize>> = const { RefCell::new(BTreeMap::new()) };
+}
+
+/// One more case of this type agreed with its reference.
+pub(crate) fn count(dtype: DType) {
+    CASES.with_borrow_mut(|cases| *cases.entry(format!("{dtype:?}")).or_default() += 1);
+}
+
+/// Runs the check, and says for how many cases of each type, where the test runner does not catch it.
+fn counted(device: &Device, check: impl Fn(&Device)) {
+    check(device);
+    let cases = CASES.take();
+    if !cases.is_empty() {
+        let cases: Vec<_> = cases
+            .iter()
+            .map(|(dtype, n)| format!("{n} {dtype}"))
+            .collect();
+        let thread = std::thread::current();
+        let test = thread.name().unwrap_or("a test");
+        let line = format!("{test}: {} cases on {device:?}\n", cases.join(", "));
+        // A count that cannot be written fails nothing.
+        let _ = std::io::stderr().write_all(line.as_bytes());
+    }
+}
+
 /// Runs the check on every device that this build and machine have, and says which it skipped.
 pub(crate) fn on_every_device(check: impl Fn(&Device)) {
-    check(&Device::flex());
+    counted(&Device::flex(), &check);
     #[cfg(feature = "wgpu")]
     {
         use std::panic::catch_unwind;
@@ -79,15 +111,56 @@ pub(crate) fn on_every_device(check: impl Fn(&Device)) {
         });
         match software {
             Ok(device) => {
-                println!("checked on {device:?}");
-                check(&device);
+                counted(&device, &check);
             }
             Err(_) => println!("skipped wgpu: no software Vulkan adapter on this machine"),
         }
     }
 }
 
-/// The fast path against its reference in f32, values and the gradients of all inputs, on one device.
+/// Half precisions that a device with kernels of their own has, and how far one rounding of them reaches.
+pub(crate) fn half_precisions(device: &Device) -> impl Iterator<Item = (DType, f64)> {
+    let own_kernels = !matches!(device.as_dispatch(), DispatchDevice::Flex(_));
+    [(DType::F16, 2f64.powi(-11)), (DType::BF16, 2f64.powi(-8))]
+        .into_iter()
+        .filter(move |(dtype, _)| own_kernels && device.supports_dtype(*dtype))
+}
+
+/// The fast path in half precisions against the reference in f32 on the same rounded inputs. Inputs, outputs and the
+/// gradients between them are rounded, sums are not: a few roundings of the largest entry.
+fn compare_half(
+    name: &str,
+    inputs: &[Vec<f64>],
+    device: &Device,
+    fast: impl Operation,
+    reference: impl Operation,
+) {
+    for (dtype, rounding) in half_precisions(device) {
+        let autodiff = device.clone().autodiff();
+        let rounded: Vec<_> = inputs
+            .iter()
+            .map(|values| host(flat(values, device, dtype)))
+            .collect();
+        let (expected, expected_gradients) =
+            value_and_gradients(&reference, &rounded, &autodiff, DType::F32);
+        let (actual, gradients) = value_and_gradients(&fast, &rounded, &autodiff, dtype);
+        let tolerance = 4.0 * rounding;
+        assert_close(
+            &format!("{name}, {dtype:?}, value"),
+            &actual,
+            &expected,
+            tolerance,
+        );
+        for (index, (actual, expected)) in gradients.iter().zip(&expected_gradients).enumerate() {
+            let name = format!("{name}, {dtype:?}, gradient {index}");
+            assert_close(&name, actual, expected, tolerance);
+        }
+        count(dtype);
+    }
+}
+
+/// The fast path against its reference, values and the gradients of all inputs, on one device, in f32 and in the half
+/// precisions that it has kernels for.
 pub(crate) fn compare(
     name: &str,
     inputs: &[Vec<f64>],
@@ -96,6 +169,7 @@ pub(crate) fn compare(
     reference: impl Operation,
     tolerance: f64,
 ) {
+    compare_half(name, inputs, device, &fast, &reference);
     let plain: Vec<_> = inputs
         .iter()
         .map(|values| flat(values, device, DType::F32))
@@ -124,4 +198,5 @@ pub(crate) fn compare(
             );
         }
     }
+    count(DType::F32);
 }
