@@ -65,9 +65,9 @@ pub(crate) struct Lab {
 
 impl Lab {
     /// Everything is kept in a folder of its own below `root`.
-    pub(crate) fn new(setting: Setting, seed: u64, root: &Path) -> Result<Self> {
+    pub(crate) fn new(setting: Setting, seed: u64, device: &str, root: &Path) -> Result<Self> {
         let folder = tempfile::tempdir()?;
-        let device = Device::flex().autodiff();
+        let device = didact::kernels::device(device)?.autodiff();
         let world = setting.name.name();
         let identity = [("seed", json!(seed)), ("world", json!(setting.world))];
         let inner = experiments::Lab {

@@ -64,7 +64,7 @@ fn start(options: &Options) -> Result<()> {
 /// Finds the figures of every row in one world for one seed.
 fn fill(options: &Options, world: WorldName, seed: u64) -> Result<()> {
     let setting = Setting::of(world, options.smoke);
-    let lab = Lab::new(setting, seed, &options.out.join("stages"))?;
+    let lab = Lab::new(setting, seed, &options.device, &options.out.join("stages"))?;
     for row in options.rows() {
         if !row.worlds().contains(&world) {
             continue;

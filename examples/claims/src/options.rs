@@ -27,6 +27,9 @@ pub(crate) struct Options {
     /// Where everything is kept.
     #[arg(long, global = true, default_value = "runs/claims")]
     pub(crate) out: PathBuf,
+    /// Where tensors live: cpu, or as the build has them cuda:0, rocm:0, metal, vulkan, wgpu.
+    #[arg(long, global = true, default_value = "cpu", value_parser = is_device)]
+    pub(crate) device: String,
     /// Processes at a time. With more than one, each has one thread.
     #[arg(long, global = true, default_value_t = 1)]
     pub(crate) jobs: usize,
@@ -55,6 +58,10 @@ fn read_seeds(text: &str) -> Option<RangeInclusive<u64>> {
     let (first, last) = text.split_once("..").unwrap_or((text, text));
     let (first, last) = (first.parse().ok()?, last.parse().ok()?);
     (first <= last).then_some(first..=last)
+}
+
+fn is_device(name: &str) -> Result<String, didact::kernels::Error> {
+    didact::kernels::device(name).map(|_| name.to_owned())
 }
 
 fn is_seeds(text: &str) -> Result<String, String> {

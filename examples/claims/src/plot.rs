@@ -66,7 +66,7 @@ pub(crate) fn run(options: &Options, point: Option<usize>, shared: bool) -> Resu
                 operations,
                 ..Setting::of(WorldName::Sparse, options.smoke)
             };
-            let lab = Lab::new(setting, seed, &options.out.join("stages"))?;
+            let lab = Lab::new(setting, seed, &options.device, &options.out.join("stages"))?;
             if shared {
                 lab.base(SizeName::L)?;
                 lab.warmed(SizeName::S)?;

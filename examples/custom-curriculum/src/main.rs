@@ -13,6 +13,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::Parser;
+use didact::Device;
 use didact::core::{Curriculum, Problem};
 use didact::rl::rollout::RolloutOrigin;
 use didact::rl::{
@@ -41,6 +42,9 @@ struct Options {
     /// Steps of each training.
     #[arg(long, default_value_t = 200)]
     steps: u64,
+    /// Where tensors live: cpu, or as the build has them cuda:0, rocm:0, metal, vulkan, wgpu.
+    #[arg(long, default_value = "cpu", value_parser = didact::kernels::device)]
+    device: Device,
     /// So few steps that the run proves only that it works.
     #[arg(long)]
     smoke: bool,
@@ -111,7 +115,7 @@ fn train(
         ..TeacherConfig::published()
     };
     let models = TeacherModels {
-        policy: world::decoder(&task.tokenizer, options.seed)?,
+        policy: world::decoder(&task.tokenizer, options.seed, &options.device)?,
         // This reward asks no student.
         student: StudentModel::Current,
     };

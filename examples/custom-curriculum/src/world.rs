@@ -143,11 +143,11 @@ fn tokenizer(folder: &Path, format: &PromptFormat) -> Result<Tokenizer> {
 }
 
 /// Random weights, of which there are few.
-pub(crate) fn decoder(tokenizer: &Tokenizer, seed: u64) -> Result<Decoder> {
+pub(crate) fn decoder(tokenizer: &Tokenizer, seed: u64, device: &Device) -> Result<Decoder> {
     let config = DecoderConfig::new(DecoderOptions {
         max_position_embeddings: 64,
         eos_token_ids: tokenizer.eos().into_iter().collect(),
         ..DecoderOptions::new(Family::Llama, tokenizer.vocabulary_size(), 48, 96, 2, 4)
     })?;
-    Ok(Decoder::init(&config, seed, &Device::flex().autodiff()))
+    Ok(Decoder::init(&config, seed, &device.clone().autodiff()))
 }

@@ -26,6 +26,7 @@ pub(crate) struct Places<'a> {
     pub(crate) teacher: Option<&'a Path>,
     pub(crate) student: Option<&'a Path>,
     pub(crate) format: Option<&'a str>,
+    pub(crate) device: &'a Device,
 }
 
 pub(crate) struct Classroom {
@@ -61,10 +62,10 @@ impl Classroom {
                     .into(),
             );
         }
-        let device = Device::flex();
+        let device = places.device;
         let (teacher, student) = (
-            Decoder::load_folder(teacher, &device)?,
-            Decoder::load_folder(student, &device)?,
+            Decoder::load_folder(teacher, device)?,
+            Decoder::load_folder(student, device)?,
         );
         let contexts = [&teacher, &student].map(|d| d.config().max_position_embeddings);
         let engine = |decoder: Decoder| {

@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
+use didact::Device;
 use didact::core::Problem;
 
 use crate::classroom::{Classroom, Places};
@@ -60,6 +61,9 @@ struct Options {
     /// Seeds the draws.
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// Where tensors live: cpu, or as the build has them cuda:0, rocm:0, metal, vulkan, wgpu.
+    #[arg(long, default_value = "cpu", value_parser = didact::kernels::device)]
+    device: Device,
     /// Whether tokens are coloured; by default on a terminal, unless NO_COLOR is set.
     #[arg(long, value_enum, default_value_t = Colour::Auto)]
     color: Colour,
@@ -99,6 +103,7 @@ fn start(options: &Options) -> Result<()> {
         teacher: options.teacher.as_deref(),
         student: options.student.as_deref(),
         format: options.format.as_deref(),
+        device: &options.device,
     })?;
     let paint = options.color.paint();
     if let (Some(question), Some(solution)) = (&options.question, &options.solution) {

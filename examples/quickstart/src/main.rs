@@ -18,7 +18,6 @@ use arithmetic::grades::Grades;
 use arithmetic::language;
 use arithmetic::world::{ProblemSet, World};
 use clap::Parser;
-use didact::Device;
 use didact::core::Problem;
 use didact::distill::pipeline::{Models, NamedStudent, Task, run};
 use didact::distill::{CollectedExplanation, plan};
@@ -124,7 +123,7 @@ fn begin(
     directory: &mut RunDirectory,
     watchers: &mut (&mut Console, &mut TensorBoard),
 ) -> Result<Bases> {
-    let device = Device::flex().autodiff();
+    let device = options.device.clone().autodiff();
     if !options.from_scratch && !options.smoke {
         return bases::shipped(&directory.path().join("shipped"), &device);
     }

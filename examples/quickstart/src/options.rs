@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use arithmetic::schooling::Lesson;
 use arithmetic::world::Habits;
 use clap::Parser;
+use didact::Device;
 use didact::distill::student::StudentEvaluationConfig;
 use didact::distill::{CollectConfig, PipelineConfig, SelectionConfig};
 use didact::rl::{AdamWConfig, Decay, FineTuneConfig, OptimizerConfig, Schedule, TeacherConfig};
@@ -21,6 +22,9 @@ pub(crate) struct Options {
     /// Schools the decoders that the loop begins with, rather than taking those that are shipped.
     #[arg(long)]
     pub(crate) from_scratch: bool,
+    /// Where tensors live: cpu, or as the build has them cuda:0, rocm:0, metal, vulkan, wgpu.
+    #[arg(long, default_value = "cpu", value_parser = didact::kernels::device)]
+    pub(crate) device: Device,
     /// Prints the resolved configuration of every stage and the memory that it will take, and trains nothing.
     #[arg(long)]
     pub(crate) dry_run: bool,

@@ -32,6 +32,9 @@ struct Options {
     /// Where stages are made, a folder each; runs/<name of the recipe's folder> by default.
     #[arg(long)]
     out: Option<PathBuf>,
+    /// Where tensors live: cpu, or as the build has them cuda:0, rocm:0, metal, vulkan, wgpu.
+    #[arg(long, default_value = "cpu", value_parser = didact::kernels::device)]
+    device: Device,
     /// Prints the stages, their memory and the least time they take, and makes nothing.
     #[arg(long)]
     dry_run: bool,
@@ -69,7 +72,7 @@ fn start(options: &Options) -> Result<ExitCode> {
     let recipe = Recipe::read(&options.recipe)?;
     let out = options.out();
     if options.dry_run {
-        let measured = || Machine::measured(&Device::flex());
+        let measured = || Machine::measured(&options.device);
         let machine = recipe.machine.clone().unwrap_or_else(measured);
         let plan = recipe.plan(&out, &machine)?;
         if options.json {
@@ -84,7 +87,8 @@ fn start(options: &Options) -> Result<ExitCode> {
 
 fn make(recipe: &Recipe, options: &Options, out: &Path) -> Result<ExitCode> {
     let mut console = Console::new().every(Duration::from_secs(4));
-    let run = Run::new(recipe, out, Device::flex().autodiff())?.with_stop(stop_on_ctrl_c()?);
+    let run =
+        Run::new(recipe, out, options.device.clone().autodiff())?.with_stop(stop_on_ctrl_c()?);
     let mut made = |outcome: &StageOutcome| {
         if !options.json {
             println!("{}", shown(outcome));

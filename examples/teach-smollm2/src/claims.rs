@@ -11,7 +11,6 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 
-use didact::Device;
 use didact::core::Problem;
 use didact::distill::ExplanationRecord;
 use experiments::numbers::{self, read, summaries, write_beside};
@@ -52,7 +51,7 @@ pub(crate) fn run(options: &Options, seeds: u64, [train, held_out]: [&[Problem];
     }
     let source = Source::find(options.model.as_deref())?;
     let tokenizer = Arc::new(source.tokenizer()?);
-    let decoder = source.weights(&Device::flex().autodiff())?;
+    let decoder = source.weights(&options.device.clone().autodiff())?;
     drop(source);
     for seed in 1..=seeds {
         let plan = Plan {

@@ -13,7 +13,6 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Parser;
-use didact::Device;
 use didact::core::Problem;
 use didact::data::{PromptFormat, read_problems};
 use didact::distill::pipeline::{Models, Task, run_until};
@@ -111,7 +110,7 @@ fn teach(options: &Options) -> Result<Outcome> {
         };
         return dry_run(options, &sizes, &task).map(|()| Outcome::Done);
     }
-    let model = source.weights(&Device::flex().autodiff())?;
+    let model = source.weights(&options.device.clone().autodiff())?;
     drop(source);
     if let Some(trained) = options.teach_only {
         return compare::teach(

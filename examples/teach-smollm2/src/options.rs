@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Parser;
+use didact::Device;
 use didact::distill::student::StudentEvaluationConfig;
 use didact::distill::{CollectConfig, PipelineConfig, SelectionConfig};
 use didact::rl::{CheckpointConfig, FineTuneConfig, TeacherConfig};
@@ -40,6 +41,9 @@ pub(crate) struct Options {
     /// a hub id. Without it, SmolLM2-135M-Instruct, downloaded to models/ once.
     #[arg(long)]
     pub(crate) model: Option<String>,
+    /// Where tensors live: cpu, or as the build has them cuda:0, rocm:0, metal, vulkan, wgpu.
+    #[arg(long, default_value = "cpu", value_parser = didact::kernels::device)]
+    pub(crate) device: Device,
     /// Problems to train on, as JSON lines with question and solution.
     #[arg(long)]
     pub(crate) data: Option<PathBuf>,
