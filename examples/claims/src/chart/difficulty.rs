@@ -89,7 +89,7 @@ fn line(text: &mut String, place: usize, teacher: &str, found: &[(f64, &Summary)
     let _ = writeln!(
         text,
         "<rect x='{begin:.1}' y='{:.1}' width='14' height='4' fill='{colour}'/>\
-         <text x='{:.1}' y='{below:.1}'>students of {teacher}</text>",
+         <text x='{:.1}' y='{below:.1}'>of {teacher}</text>",
         below - 6.0,
         begin + 20.0
     );
