@@ -84,7 +84,7 @@ fn line(text: &mut String, place: usize, teacher: &str, found: &[(f64, &Summary)
             "<circle cx='{at:.1}' cy='{mean:.1}' r='3.5' fill='{colour}'/>"
         );
     }
-    let begin = LEFT + 150.0 * place as f64;
+    let begin = LEFT + 170.0 * place as f64;
     let below = HEIGHT - 14.0;
     let _ = writeln!(
         text,
