@@ -4,6 +4,7 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
+use experiments::Seeds;
 
 use crate::plan::{PLOT_SEEDS, WorldName};
 use crate::rows::Row;
@@ -22,8 +23,8 @@ pub(crate) struct Options {
     #[arg(long, value_enum)]
     world: Vec<WorldName>,
     /// The seeds, as `3` or `1..5`. Default: 1..5, in the sparse world 6..10, for the plot 6..8.
-    #[arg(long, global = true, value_parser = is_seeds)]
-    seeds: Option<String>,
+    #[arg(long, global = true)]
+    seeds: Option<Seeds>,
     /// Where everything is kept.
     #[arg(long, global = true, default_value = "runs/claims")]
     pub(crate) out: PathBuf,
@@ -54,20 +55,8 @@ pub(crate) enum Command {
     },
 }
 
-fn read_seeds(text: &str) -> Option<RangeInclusive<u64>> {
-    let (first, last) = text.split_once("..").unwrap_or((text, text));
-    let (first, last) = (first.parse().ok()?, last.parse().ok()?);
-    (first <= last).then_some(first..=last)
-}
-
 fn is_device(name: &str) -> Result<String, didact::kernels::Error> {
     didact::kernels::device(name).map(|_| name.to_owned())
-}
-
-fn is_seeds(text: &str) -> Result<String, String> {
-    read_seeds(text)
-        .map(|_| text.to_owned())
-        .ok_or_else(|| format!("{text} is neither a seed, as 3, nor a range, as 1..5"))
 }
 
 impl Options {
@@ -78,8 +67,7 @@ impl Options {
             None => all,
             Some(Command::Plot { .. }) => *all.start()..=all.start() + PLOT_SEEDS - 1,
         };
-        let given = self.seeds.as_deref().and_then(read_seeds);
-        given.unwrap_or(default)
+        self.seeds.as_ref().map_or(default, Seeds::range)
     }
 
     pub(crate) fn rows(&self) -> Vec<Row> {
@@ -95,20 +83,6 @@ impl Options {
             WorldName::ALL.to_vec()
         } else {
             self.world.clone()
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn seeds_are_one_or_a_range() {
-        assert_eq!(read_seeds("1..5"), Some(1..=5));
-        assert_eq!(read_seeds("7"), Some(7..=7));
-        for wrong in ["", "5..1", "1..", "a"] {
-            assert_eq!(read_seeds(wrong), None, "{wrong}");
         }
     }
 }

@@ -8,6 +8,7 @@ pub mod dataset;
 pub mod lab;
 pub mod model;
 pub mod numbers;
+pub mod seeds;
 pub mod statistics;
 pub mod table;
 
@@ -15,6 +16,7 @@ pub use dataset::{Dataset, Explained};
 pub use lab::{Lab, Objective, Training};
 pub use model::{Adapters, Folders, Look, Model, Storage, Taught};
 pub use numbers::{Number, Record, Summary};
+pub use seeds::Seeds;
 
 /// Any failure; experiments only show it.
 pub type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;

@@ -16,7 +16,7 @@ use didact::distill::ExplanationRecord;
 use experiments::numbers::{self, read, summaries, write_beside};
 use experiments::statistics::{pearson, spearman};
 use experiments::table::{pooled, put_between_marks, table};
-use experiments::{Dataset, Model, Record, Summary};
+use experiments::{Dataset, Model, Record, Seeds, Summary};
 
 use crate::Result;
 use crate::options::Options;
@@ -41,8 +41,12 @@ const WORLD: &str = "gsm_symbolic";
 /// Where stages and figures are kept by default.
 const OUT: &str = "runs/teach-smollm2-claims";
 
-/// Fills all rows for seeds 1 to `seeds`.
-pub(crate) fn run(options: &Options, seeds: u64, [train, held_out]: [&[Problem]; 2]) -> Result<()> {
+/// Fills all rows for the seeds.
+pub(crate) fn run(
+    options: &Options,
+    seeds: &Seeds,
+    [train, held_out]: [&[Problem]; 2],
+) -> Result<()> {
     let out = options.out_or(OUT);
     if let Some(readme) = &options.write_readme {
         write(&out)?;
@@ -53,7 +57,7 @@ pub(crate) fn run(options: &Options, seeds: u64, [train, held_out]: [&[Problem];
     let tokenizer = Arc::new(source.tokenizer()?);
     let decoder = source.weights(&options.device.clone().autodiff())?;
     drop(source);
-    for seed in 1..=seeds {
+    for seed in seeds.range() {
         let plan = Plan {
             seed,
             smoke: options.smoke,

@@ -41,7 +41,7 @@ fn main() -> ExitCode {
     let options = Options::parse();
     let outcome = if options.compare {
         compare::run(&options).map(|()| Outcome::Done)
-    } else if let Some(seeds) = options.claims {
+    } else if let Some(seeds) = &options.claims {
         problems(&options)
             .and_then(|[train, held_out]| claims::run(&options, seeds, [&train, &held_out]))
             .map(|()| Outcome::Done)

@@ -7,6 +7,7 @@ use didact::Device;
 use didact::distill::student::StudentEvaluationConfig;
 use didact::distill::{CollectConfig, PipelineConfig, SelectionConfig};
 use didact::rl::{CheckpointConfig, FineTuneConfig, TeacherConfig};
+use experiments::Seeds;
 
 use crate::compare::Trained;
 
@@ -99,17 +100,16 @@ pub(crate) struct Options {
     /// Trains the teacher alone, without a warm-up and without students.
     #[arg(long, value_enum, conflicts_with = "compare")]
     pub(crate) teach_only: Option<Trained>,
-    /// Fills rows 1, 3 and 7 of the claims with adapters, for seeds 1 to N; goes on where it was ended. Its sizes are
-    /// fixed.
+    /// Fills rows 1, 3 and 7 of the claims with adapters, for these seeds, as `3` or `1..3`; goes on where it was ended.
+    /// Its sizes are fixed.
     #[arg(
         long,
-        value_name = "N",
+        value_name = "SEEDS",
         num_args = 0..=1,
-        default_missing_value = "3",
-        value_parser = clap::value_parser!(u64).range(1..),
+        default_missing_value = "1..3",
         conflicts_with_all = OF_ONE_RUN
     )]
-    pub(crate) claims: Option<u64>,
+    pub(crate) claims: Option<Seeds>,
     /// Writes the tables of the claims found so far into this README, between its marks, and runs nothing.
     #[arg(long, value_name = "README", num_args = 0..=1, requires = "claims", default_missing_value = "examples/teach-smollm2/README.md")]
     pub(crate) write_readme: Option<PathBuf>,
