@@ -73,7 +73,7 @@ fn pass(sequences: &[TrainingSequence], tokens: usize) -> Pass {
     let (gradients, report) = trainer.gradients(&sequences, &SftLoss).expect("gradients");
     let paths: Vec<String> = gradients.paths().map(str::to_owned).collect();
     let take = |path: String| {
-        let gradient = gradients.get(&path).expect("a gradient").clone();
+        let gradient = gradients.read(&path).expect("a gradient");
         (path, gradient)
     };
     Pass {

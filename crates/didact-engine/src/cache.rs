@@ -4,11 +4,10 @@
 
 use std::sync::Arc;
 
-use burn::backend::DispatchDevice;
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{DType, Device, Tensor, TensorData};
 use didact_core::Result;
-use didact_kernels::{CacheLayout, CachedRun, cached_attention, write_slots};
-use didact_models::DecoderConfig;
+use didact_kernels::{CacheLayout, CachedRun, cached_attention, is_cpu, write_slots};
+use didact_models::Decoder;
 
 use crate::engine::other;
 
@@ -36,11 +35,20 @@ pub(crate) struct Shape {
     heads: usize,
     width: usize,
     scale: f64,
+    dtype: DType,
 }
 
 impl Shape {
-    pub(crate) fn of(config: &DecoderConfig) -> Self {
+    /// Keys and values are of the weights' precision on a GPU, f32 on the CPU, whose attention reads nothing else.
+    pub(crate) fn of(decoder: &Decoder) -> Self {
+        let config = decoder.config();
+        let dtype = if is_cpu(&decoder.device()) {
+            DType::F32
+        } else {
+            decoder.output_embedding().dtype()
+        };
         Self {
+            dtype,
             layers: config.num_hidden_layers,
             heads: config.num_key_value_heads,
             width: config.head_dim,
@@ -48,9 +56,9 @@ impl Shape {
         }
     }
 
-    /// Bytes of one slot in all layers; keys and values are f32.
+    /// Bytes of one slot in all layers.
     pub(crate) const fn slot_bytes(self) -> u64 {
-        (2 * self.layers * self.heads * self.width * size_of::<f32>()) as u64
+        (2 * self.layers * self.heads * self.width * self.dtype.size()) as u64
     }
 }
 
@@ -77,9 +85,10 @@ impl Cache {
             layers,
             heads,
             width,
+            dtype,
             ..
         } = self.shape;
-        let pool = || zeros([grown, heads, width], &self.device);
+        let pool = || zeros([grown, heads, width], dtype, &self.device);
         if self.layers.is_empty() {
             let pools = || Pools {
                 keys: pool(),
@@ -103,7 +112,9 @@ impl Cache {
 
     /// Puts new rows' keys and values, `[R, Hkv, D]`, into their slots.
     pub(crate) fn write(&mut self, layer: usize, k: Tensor<3>, v: Tensor<3>, slots: &Arc<[usize]>) {
+        let dtype = self.shape.dtype;
         let put = |pool: &mut Tensor<3>, rows: Tensor<3>| {
+            let rows = of(dtype, rows);
             // Out of its place, so that nothing shares the pool and it is changed where it lies.
             let taken = std::mem::replace(pool, rows.clone());
             *pool = write_slots(taken, rows, slots);
@@ -115,7 +126,19 @@ impl Cache {
     /// Attends with queries `[R, Hq, D]` over the slots that their rows see.
     pub(crate) fn attend(&self, layer: usize, q: Tensor<3>, layout: &CacheLayout) -> Tensor<3> {
         let Pools { keys, values } = &self.layers[layer];
-        cached_attention(q, keys.clone(), values.clone(), layout, self.shape.scale)
+        let precision = q.dtype();
+        let q = of(self.shape.dtype, q);
+        let attended = cached_attention(q, keys.clone(), values.clone(), layout, self.shape.scale);
+        of(precision, attended)
+    }
+}
+
+/// The tensor in this precision.
+fn of(dtype: DType, tensor: Tensor<3>) -> Tensor<3> {
+    if tensor.dtype() == dtype {
+        tensor
+    } else {
+        tensor.cast(dtype)
     }
 }
 
@@ -124,14 +147,14 @@ pub(crate) fn layout(runs: Vec<CachedRun>) -> Result<CacheLayout> {
     CacheLayout::new(runs).map_err(other)
 }
 
-fn zeros(shape: [usize; 3], device: &Device) -> Tensor<3> {
-    if matches!(device.as_dispatch(), DispatchDevice::Flex(_)) {
+fn zeros(shape: [usize; 3], dtype: DType, device: &Device) -> Tensor<3> {
+    if is_cpu(device) {
         // Memory fresh from the system costs nothing before it is written; burn's own zeros are copied into
         // an aligned place, and so written at once.
         let values = vec![0.0_f32; shape.iter().product()];
         Tensor::from_data(TensorData::new(values, shape), device)
     } else {
-        Tensor::zeros(shape, device)
+        Tensor::zeros(shape, (device, dtype))
     }
 }
 
@@ -147,6 +170,7 @@ mod tests {
             heads: 1,
             width: 2,
             scale: 1.0,
+            dtype: DType::F32,
         };
         assert_eq!(shape.slot_bytes(), 32);
         let mut cache = Cache::new(shape, 9, device.clone());

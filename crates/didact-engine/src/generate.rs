@@ -9,12 +9,12 @@ use std::sync::Arc;
 use burn::tensor::Tensor;
 use didact_core::{Completion, Error, Generate, GenerateRequest, Result, StopReason, TokenId};
 use didact_kernels::{CachedRun, PackedLayout, Segment, attention};
-use rayon::prelude::*;
 
 use crate::cache::{Cache, Shape, layout};
+use crate::draws::draw_rows;
 use crate::engine::{other, upload};
 use crate::pack::PrefixIndex;
-use crate::sample::{Drawn, check_sampling, draw};
+use crate::sample::{Drawn, check_sampling};
 use crate::schedule::{Reading, Schedule, Work, pages_alone};
 use crate::stop::StopWatch;
 use crate::{Error as EngineError, GenerationReport, LocalEngine};
@@ -93,7 +93,7 @@ impl LocalEngine {
     }
 
     fn page_bytes(&self) -> u64 {
-        Shape::of(self.decoder.config())
+        Shape::of(&self.decoder)
             .slot_bytes()
             .saturating_mul(self.config.page_tokens.get() as u64)
     }
@@ -131,10 +131,10 @@ struct Draft {
     watch: StopWatch,
 }
 
-/// A row of logits, of which a request's next token is drawn.
-struct Row<'a> {
+/// A row of the logits, of which a request's next token is drawn.
+struct Row {
     request: usize,
-    logits: &'a [f32],
+    row: usize,
 }
 
 impl<'a> Generation<'a> {
@@ -167,7 +167,7 @@ impl<'a> Generation<'a> {
                 .collect(),
         };
         let schedule = Schedule::new(&engine.config, &work, engine.most_pages());
-        let shape = Shape::of(engine.decoder.config());
+        let shape = Shape::of(&engine.decoder);
         let cache = Cache::new(shape, schedule.most_slots(), engine.device());
         Self {
             engine,
@@ -301,17 +301,16 @@ impl<'a> Generation<'a> {
             return Ok(());
         }
         let last = upload(read.iter().map(|&(_, row)| row), &self.engine.device());
-        let logits = self.logits(hidden.select(0, last))?;
-        let rows = read.iter().zip(logits.chunks_exact(self.vocabulary()));
-        let rows = rows.flat_map(|(&(prompt, _), logits)| {
+        let logits = self.engine.decoding().logits(hidden.select(0, last));
+        let rows = read.iter().enumerate().flat_map(|(row, &(prompt, _))| {
             let requests = self.prompts[prompt].requests.iter();
-            requests.map(move |&request| Row { request, logits })
+            requests.map(move |&request| Row { request, row })
         });
-        let rows: Vec<Row<'_>> = rows.collect();
+        let rows: Vec<Row> = rows.collect();
         for &(prompt, _) in &read {
             self.prompts[prompt].begun = true;
         }
-        self.sample(&rows)
+        self.sample(logits, &rows)
     }
 
     /// Samples one more token of every running sequence that has been read.
@@ -346,37 +345,24 @@ impl<'a> Generation<'a> {
         });
         self.report.decoding_steps += 1;
 
-        let logits = self.logits(hidden)?;
-        let rows = stepping.iter().zip(logits.chunks_exact(self.vocabulary()));
-        let rows: Vec<Row<'_>> = rows
-            .map(|(&request, logits)| Row { request, logits })
-            .collect();
-        self.sample(&rows)
-    }
-
-    fn vocabulary(&self) -> usize {
-        self.engine.decoder.config().vocab_size
-    }
-
-    /// The logits of every row of `hidden`, row by row.
-    fn logits(&self, hidden: Tensor<2>) -> Result<Vec<f32>> {
         let logits = self.engine.decoding().logits(hidden);
-        logits.try_into_vec_as::<f32>().map_err(other)
+        let rows = stepping.iter().enumerate();
+        let rows: Vec<Row> = rows.map(|(row, &request)| Row { request, row }).collect();
+        self.sample(logits, &rows)
     }
 
-    /// Draws from every row and adds what was drawn to its draft.
-    fn sample(&mut self, rows: &[Row<'_>]) -> Result<()> {
-        // Each draw is a function of its own row, so the threads' order does not matter.
-        let drawn: Vec<_> = rows
-            .par_iter()
-            .map(|row| {
-                let GenerateRequest {
-                    sampling, stream, ..
-                } = &self.requests[row.request];
-                let token = self.drafts[row.request].ids.len();
-                draw(row.logits, sampling, stream.uniform(token as u64))
-            })
-            .collect();
+    /// Draws from the rows of the logits and adds what was drawn to the drafts.
+    fn sample(&mut self, logits: Tensor<2>, rows: &[Row]) -> Result<()> {
+        let draws = rows.iter().map(|row| {
+            let request = &self.requests[row.request];
+            let token = self.drafts[row.request].ids.len();
+            (
+                row.row,
+                &request.sampling,
+                request.stream.uniform(token as u64),
+            )
+        });
+        let drawn = draw_rows(logits, &draws.collect::<Vec<_>>())?;
         for (row, drawn) in rows.iter().zip(drawn) {
             let drawn = drawn.map_err(|bad| Error::NonFiniteRequest {
                 request: row.request,

@@ -22,6 +22,7 @@
 
 mod cache;
 mod config;
+mod draws;
 mod engine;
 mod error;
 mod generate;

@@ -1,5 +1,6 @@
 use crate::{
-    AttentionOps, GatedOps, LinearLogProbOps, LinearOps, NormOps, QuantisedOps, RotaryOps,
+    AttentionOps, GatedOps, LinearKlOps, LinearLogProbOps, LinearOps, NormOps, QuantisedOps,
+    RotaryOps,
 };
 
 /// A burn backend that has every fused language-model operation.
@@ -9,11 +10,25 @@ use crate::{
 /// [`StreamedQuantisedOps`](crate::StreamedQuantisedOps), which only inference needs, stand apart: they
 /// have no gradients.
 pub trait LmBackend:
-    LinearOps + LinearLogProbOps + AttentionOps + NormOps + RotaryOps + GatedOps + QuantisedOps
+    LinearOps
+    + LinearLogProbOps
+    + LinearKlOps
+    + AttentionOps
+    + NormOps
+    + RotaryOps
+    + GatedOps
+    + QuantisedOps
 {
 }
 
 impl<B> LmBackend for B where
-    B: LinearOps + LinearLogProbOps + AttentionOps + NormOps + RotaryOps + GatedOps + QuantisedOps
+    B: LinearOps
+        + LinearLogProbOps
+        + LinearKlOps
+        + AttentionOps
+        + NormOps
+        + RotaryOps
+        + GatedOps
+        + QuantisedOps
 {
 }

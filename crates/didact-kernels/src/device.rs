@@ -2,6 +2,14 @@
 use burn::backend::DispatchDevice;
 #[cfg(any(feature = "metal", feature = "vulkan", feature = "wgpu"))]
 use burn::tensor::DeviceKind;
+#[cfg(any(
+    feature = "cuda",
+    feature = "rocm",
+    feature = "metal",
+    feature = "vulkan",
+    feature = "wgpu"
+))]
+use burn::tensor::DeviceType;
 use burn::tensor::{DType, Device};
 
 use crate::Error;
@@ -15,10 +23,11 @@ use crate::Error;
 /// | `rocm`, `rocm:1` | AMD's | `rocm` |
 /// | `metal`, `vulkan`, `wgpu` | the best of that interface; with an index one of its discrete GPUs, with `:cpu` a software device | the same |
 ///
-/// The device is not opened: that happens with the first tensor on it.
+/// The device is looked for but not opened: that happens with the first tensor on it.
 ///
 /// # Errors
-/// [`Error::UnknownDevice`] when it is no such name, [`Error::DeviceNotBuilt`] when this build lacks the feature.
+/// [`Error::UnknownDevice`] when it is no such name, [`Error::DeviceNotBuilt`] when this build lacks the feature,
+/// [`Error::NoSuchDevice`] when this machine has none.
 ///
 /// ```
 /// let device = didact_kernels::device("cpu")?;
@@ -50,7 +59,13 @@ pub fn device(name: &str) -> Result<Device, Error> {
 
 #[cfg(feature = "cuda")]
 fn cuda(index: usize) -> Result<Device, Error> {
-    Ok(Device::cuda(index))
+    let found = Device::enumerate(DeviceType::Cuda);
+    there(
+        "cuda",
+        Device::cuda(index),
+        found.len(),
+        found.len() > index,
+    )
 }
 
 #[cfg(not(feature = "cuda"))]
@@ -60,7 +75,13 @@ fn cuda(_: usize) -> Result<Device, Error> {
 
 #[cfg(feature = "rocm")]
 fn rocm(index: usize) -> Result<Device, Error> {
-    Ok(Device::rocm(index))
+    let found = Device::enumerate(DeviceType::Rocm);
+    there(
+        "rocm",
+        Device::rocm(index),
+        found.len(),
+        found.len() > index,
+    )
 }
 
 #[cfg(not(feature = "rocm"))]
@@ -76,15 +97,35 @@ fn graphics(family: &str, which: Option<&str>) -> Result<Device, Error> {
         Some(Ok(index)) => DeviceKind::DiscreteGpu(index),
         Some(Err(_)) => DeviceKind::Cpu,
     };
-    match family {
+    let (device, found) = match family {
         #[cfg(feature = "metal")]
-        "metal" => Ok(Device::metal(kind)),
+        "metal" => (Device::metal(kind), Device::enumerate(DeviceType::Metal)),
         #[cfg(feature = "vulkan")]
-        "vulkan" => Ok(Device::vulkan(kind)),
+        "vulkan" => (Device::vulkan(kind), Device::enumerate(DeviceType::Vulkan)),
         #[cfg(feature = "wgpu")]
-        "wgpu" => Ok(Device::wgpu(kind)),
-        _ => Err(not_built(family)),
+        "wgpu" => (Device::wgpu(kind), Device::enumerate(DeviceType::Wgpu)),
+        _ => return Err(not_built(family)),
+    };
+    let is_there = found.contains(&device) || (which.is_none() && !found.is_empty());
+    there(family, device, found.len(), is_there)
+}
+
+#[cfg(any(
+    feature = "cuda",
+    feature = "rocm",
+    feature = "metal",
+    feature = "vulkan",
+    feature = "wgpu"
+))]
+fn there(family: &str, device: Device, found: usize, is_there: bool) -> Result<Device, Error> {
+    if is_there {
+        return Ok(device);
     }
+    Err(Error::NoSuchDevice {
+        device: format!("{device:?}"),
+        family: family.to_owned(),
+        found,
+    })
 }
 
 #[cfg(not(any(feature = "metal", feature = "vulkan", feature = "wgpu")))]
@@ -108,8 +149,9 @@ fn not_built(feature: &str) -> Error {
     }
 }
 
-/// Whether the device, or the one that its autodiff device wraps, is the CPU's Flex.
-pub(crate) fn is_flex(device: &Device) -> bool {
+/// Whether the device, or the one that its autodiff device wraps, is the CPU, whose tensors lie in host memory.
+#[must_use]
+pub fn is_cpu(device: &Device) -> bool {
     matches!(
         device.as_dispatch().clone().inner(),
         DispatchDevice::Flex(_)
@@ -126,8 +168,13 @@ pub(crate) fn is_flex_without_gradients(device: &Device) -> bool {
     matches!(device.as_dispatch(), DispatchDevice::Flex(_))
 }
 
+/// Whether the device is a CubeCL device without a gradient tape.
+pub(crate) fn is_cube_without_gradients(device: &Device) -> bool {
+    !is_autodiff(device) && is_cube(device)
+}
+
 #[cfg(feature = "cube")]
-fn is_cube(device: &Device) -> bool {
+pub(crate) fn is_cube(device: &Device) -> bool {
     matches!(
         device.as_dispatch().clone().inner(),
         DispatchDevice::Cube(_)
@@ -146,7 +193,7 @@ pub(crate) fn has_kernels_for(device: &Device, floats: &[DType]) -> bool {
             .iter()
             .all(|float| dtypes.contains(float) && *float == floats[0])
     };
-    (is_flex(device) && same(&[DType::F32]))
+    (is_cpu(device) && same(&[DType::F32]))
         || (is_cube(device) && same(&[DType::F32, DType::F16, DType::BF16]))
 }
 
@@ -161,7 +208,7 @@ mod tests {
 
     #[test]
     fn devices_have_names() {
-        assert!(is_flex(&device("cpu").unwrap()));
+        assert!(is_cpu(&device("cpu").unwrap()));
         for name in ["", "cpu:0", "gpu", "cuda:x", "wgpu:x", "vulkan:-1", "rocm:"] {
             let found = device(name);
             assert!(
@@ -169,6 +216,13 @@ mod tests {
                 "{name}: {found:?}"
             );
         }
+    }
+
+    #[cfg(feature = "wgpu")]
+    #[test]
+    fn a_device_that_is_not_there_is_an_error() {
+        let error = device("wgpu:99").unwrap_err().to_string();
+        assert!(error.contains("wgpu devices are found"), "{error}");
     }
 
     #[cfg(not(feature = "cuda"))]

@@ -19,6 +19,18 @@ pub enum Error {
         /// The feature that it lacks.
         feature: String,
     },
+    /// A device that this machine does not have, or that its driver does not show.
+    #[error(
+        "this machine has no {device}: {found} {family} devices are found; is the driver installed?"
+    )]
+    NoSuchDevice {
+        /// What was asked for.
+        device: String,
+        /// Its kind, as a device's name says it.
+        family: String,
+        /// How many of that kind there are.
+        found: usize,
+    },
     /// A packed sequence needs at least one segment.
     #[error("a packed layout needs at least one segment, got none")]
     NoSegments,

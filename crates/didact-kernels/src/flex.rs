@@ -2,18 +2,22 @@
 //!
 //! Shared here: reading and making Flex tensors. Every implementation computes each output element in
 //! an order that depends on shapes only, so results are the same, bit for bit, for any thread count.
+mod adamw;
 mod attention;
 mod cache;
 mod gated;
 mod linear;
+mod linear_kl;
 mod linear_log_prob;
 mod norm;
 mod product;
+mod projection;
 mod quantised;
 mod rotary;
 mod streamed;
 mod vectorised;
 
+pub(crate) use adamw::adamw;
 pub(crate) use quantised::decode;
 
 use std::mem::MaybeUninit;
@@ -21,6 +25,9 @@ use std::mem::MaybeUninit;
 use burn::tensor::{Bytes, DType, Shape};
 use burn_flex::{FlexTensor, Layout};
 use rayon::prelude::*;
+
+/// Why an optional gradient is there.
+const WANTED: &str = "a gradient that is wanted is made";
 
 /// The tensor itself where its elements are consecutive, else a copy that is.
 fn contiguous(tensor: FlexTensor) -> FlexTensor {

@@ -9,11 +9,14 @@
 //! |---|---|
 //! | [`linear()`] | activations times a weight |
 //! | [`linear_log_prob()`] | log-probability, log-sum-exp and entropy of targets, without the whole logits |
+//! | [`linear_kl()`] | divergence of two models' distributions, without the whole logits |
 //! | [`attention()`] | causal attention over packed segments with shared prefixes and grouped heads |
 //! | [`rms_norm`] | root-mean-square normalisation |
 //! | [`rotary`] | rotary position embedding |
 //! | [`gated`] | SwiGLU and GeGLU |
 //! | [`cached_attention`], [`write_slots`] | attention of new rows over a key/value cache |
+//! | [`sample`] | one token of each row of logits |
+//! | [`adamw()`] | AdamW's update of one parameter |
 //! | [`streamed_product`] | few rows times a matrix that is read once, in f32 or bf16 |
 //! | [`quantised_linear`], [`streamed_quantised_product`] | rows times a frozen [`QuantisedMatrix`] of 8 or 4 bits |
 #![allow(unsafe_code)]
@@ -26,6 +29,7 @@
 #[doc = include_str!("../README.md")]
 mod readme {}
 
+mod adamw;
 mod attention;
 mod backend;
 mod cache;
@@ -37,23 +41,27 @@ mod flex;
 mod gated;
 mod layout;
 mod linear;
+mod linear_kl;
 mod linear_log_prob;
 mod norm;
 mod quantised;
 pub mod reference;
 mod rotary;
+mod sample;
 mod streamed;
 
+pub use adamw::{AdamWOps, AdamWStep, adamw, adamw_in_place};
 pub use attention::{AttentionOps, attention};
 pub use backend::LmBackend;
 pub use cache::{CacheLayout, CacheOps, CachedRun, cached_attention, write_slots};
 #[cfg(feature = "cuda-sources")]
 pub use cube::{CudaSource, cuda_sources};
-pub use device::device;
+pub use device::{device, is_cpu};
 pub use error::Error;
 pub use gated::{Activation, GatedOps, gated};
 pub use layout::{PackedLayout, Segment};
 pub use linear::{LinearOps, linear};
+pub use linear_kl::{KlDirection, LinearKlOps, Projected, linear_kl};
 pub use linear_log_prob::{LinearLogProbOps, linear_log_prob, projected_rows, validate_rows};
 pub use norm::{NormOps, rms_norm};
 pub use quantised::{
@@ -61,4 +69,7 @@ pub use quantised::{
     streamed_quantised_product,
 };
 pub use rotary::{RotaryOps, rotary};
+#[cfg(feature = "cube")]
+pub use sample::SampleOps;
+pub use sample::{Draw, sample};
 pub use streamed::{StreamedOps, streamed_product};

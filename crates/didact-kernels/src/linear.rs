@@ -29,7 +29,7 @@ pub fn linear(x: Tensor<2>, weight: Tensor<2>) -> Tensor<2> {
         weight.dims()
     );
     let floats = [x.dtype(), weight.dtype()] == [DType::F32; 2];
-    if !floats || !device::is_flex(&x.device()) {
+    if !floats || !device::is_cpu(&x.device()) {
         return reference::linear(x, weight);
     }
     Tensor::from_dispatch(<Dispatch as LinearOps>::linear_product(

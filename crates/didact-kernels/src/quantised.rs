@@ -36,7 +36,7 @@ pub fn quantised_linear(x: Tensor<2>, weight: &QuantisedMatrix) -> Tensor<2> {
     }
     match x.dtype() {
         DType::F32 => {}
-        DType::F16 | DType::BF16 if !device::is_flex(&device) => {}
+        DType::F16 | DType::BF16 if !device::is_cpu(&device) => {}
         // Faster than a product of halves, and without a half copy of the weight on the tape.
         DType::F16 | DType::BF16 => {
             let dtype = x.dtype();

@@ -3,24 +3,30 @@
 //!
 //! The references are differentiable on every backend and in every float precision. They know no
 //! backend, and favour being readable over being quick.
+mod adamw;
 mod attention;
 mod cache;
 mod gated;
 mod linear;
+mod linear_kl;
 mod linear_log_prob;
 mod quantised;
 mod rms_norm;
 mod rotary;
+mod sample;
 mod streamed;
 
+pub use adamw::adamw;
 pub use attention::attention;
 pub use cache::{cached_attention, write_slots};
 pub use gated::gated;
 pub use linear::linear;
+pub use linear_kl::linear_kl;
 pub use linear_log_prob::linear_log_prob;
 pub use quantised::quantised_linear;
 pub use rms_norm::rms_norm;
 pub use rotary::rotary;
+pub use sample::sample;
 pub use streamed::streamed_product;
 
 use burn::tensor::{DType, FloatDType, Tensor};

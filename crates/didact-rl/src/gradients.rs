@@ -1,16 +1,18 @@
 //! Gradients by tensor path: collecting, adding, measuring and clipping them.
 //!
-//! Owns the host copies of a model's gradients and every reduction over them. Knows no loss and no
-//! optimizer. On the CPU a gradient's buffer is moved out of the tape, not copied.
+//! Owns a model's gradients and every reduction over them. Knows no loss and no optimizer. On the CPU a gradient's
+//! buffer is moved out of the tape, not copied; on a GPU gradients stay there, and of a norm one number a tensor comes
+//! back.
 //!
-//! All reductions cut a tensor into chunks of [`CHUNK`] entries, sum each in order in f64 and add the
+//! On the CPU all reductions cut a tensor into chunks of [`CHUNK`] entries, sum each in order in f64 and add the
 //! chunk sums in order: the result is the same for any number of threads. burn's own `sum` is not
-//! (above 4 Mi entries its tree follows work stealing).
+//! (above 4 Mi entries its tree follows work stealing). On a GPU a tensor's squares are summed in f32.
 
 use std::collections::BTreeMap;
 
 use burn::module::Param;
-use burn::tensor::{DType, Gradients as Tape, Tensor, TensorData};
+use burn::tensor::{DType, Device, FloatDType, Gradients as Tape, Tensor, TensorData};
+use didact_kernels::is_cpu;
 use didact_models::{Decoder, ParameterVisitor};
 use rayon::prelude::*;
 
@@ -19,12 +21,65 @@ use crate::{Error, Result};
 /// Entries that one chunk of a reduction or of an element-wise pass holds.
 pub const CHUNK: usize = 16 * 1024;
 
-/// A model's gradients in host memory, in f32, by the Hugging Face path of their tensors.
+/// A model's gradients in f32, by the Hugging Face path of their tensors, where the model lies.
 ///
 /// Shapes are those of memory: projections are stored `[in, out]`.
 #[derive(Debug, Clone, Default)]
 pub struct Gradients {
-    tensors: BTreeMap<String, TensorData>,
+    tensors: BTreeMap<String, Numbers>,
+}
+
+/// One tensor's gradient.
+#[derive(Debug, Clone)]
+pub(crate) enum Numbers {
+    /// Of a model on the CPU, or put in.
+    Host(TensorData),
+    /// Of a model on a GPU, flat, with its shape.
+    Device(Tensor<1>, Vec<usize>),
+}
+
+impl Numbers {
+    fn shape(&self) -> &[usize] {
+        match self {
+            Self::Host(data) => data.shape(),
+            Self::Device(_, shape) => shape,
+        }
+    }
+
+    fn read(&self, path: &str) -> Result<TensorData> {
+        match self {
+            Self::Host(data) => Ok(data.clone()),
+            Self::Device(tensor, shape) => Ok(shaped(read(path, tensor.clone())?, shape)),
+        }
+    }
+
+    /// In host memory.
+    pub(crate) fn into_host(self, path: &str) -> Result<TensorData> {
+        match self {
+            Self::Host(data) => Ok(data),
+            Self::Device(..) => self.read(path),
+        }
+    }
+
+    /// Flat, on `device`.
+    pub(crate) fn into_tensor(self, device: &Device) -> Tensor<1> {
+        match self {
+            Self::Host(data) => flat(data, device),
+            Self::Device(tensor, _) => tensor,
+        }
+    }
+}
+
+/// The numbers one after the other, in f32.
+pub(crate) fn flat(data: TensorData, device: &Device) -> Tensor<1> {
+    let count = data.num_elements();
+    Tensor::from_data(shaped(data, &[count]), (device, DType::F32))
+}
+
+/// The same numbers in another shape.
+pub(crate) fn shaped(data: TensorData, shape: &[usize]) -> TensorData {
+    let dtype = data.dtype();
+    TensorData::from_bytes(data.into_bytes(), shape.to_vec(), dtype)
 }
 
 impl Gradients {
@@ -55,23 +110,28 @@ impl Gradients {
     /// [`Error::MismatchedTensor`] where two gradients of one path differ in shape.
     pub fn add(&mut self, other: Self) -> Result<()> {
         for (path, term) in other.tensors {
-            match self.tensors.entry(path) {
-                std::collections::btree_map::Entry::Vacant(place) => {
-                    place.insert(term);
-                }
-                std::collections::btree_map::Entry::Occupied(mut place) => {
-                    if place.get().shape() != term.shape() {
-                        return Err(Error::MismatchedTensor {
-                            path: place.key().clone(),
-                            expected: format!("{:?}", place.get().shape()),
-                            found: format!("{:?}", term.shape()),
-                        });
-                    }
-                    let path = place.key().clone();
-                    let sum = mutable(&path, place.get_mut())?;
-                    sum.par_chunks_mut(CHUNK)
+            let Some(sum) = self.tensors.get_mut(&path) else {
+                self.tensors.insert(path, term);
+                continue;
+            };
+            if sum.shape() != term.shape() {
+                return Err(Error::MismatchedTensor {
+                    expected: format!("{:?}", sum.shape()),
+                    found: format!("{:?}", term.shape()),
+                    path,
+                });
+            }
+            match sum {
+                Numbers::Host(sum) => {
+                    let term = term.into_host(&path)?;
+                    mutable(&path, sum)?
+                        .par_chunks_mut(CHUNK)
                         .zip(values(&path, &term)?.par_chunks(CHUNK))
                         .for_each(|(a, b)| a.iter_mut().zip(b).for_each(|(a, b)| *a += b));
+                }
+                Numbers::Device(sum, _) => {
+                    let term = term.into_tensor(&sum.device());
+                    sum.inplace(|sum| sum + term);
                 }
             }
         }
@@ -86,18 +146,28 @@ impl Gradients {
         let path = path.into();
         let gradient = widened(gradient);
         values(&path, &gradient)?;
-        self.tensors.insert(path, gradient);
+        self.tensors.insert(path, Numbers::Host(gradient));
         Ok(())
     }
 
-    /// The gradient of the tensor called `path`.
-    #[must_use]
-    pub fn get(&self, path: &str) -> Option<&TensorData> {
-        self.tensors.get(path)
+    /// The gradient of the tensor called `path`, in host memory.
+    ///
+    /// # Errors
+    /// [`Error::UnknownTensor`] where there is none; one that cannot be read from its device.
+    pub fn read(&self, path: &str) -> Result<TensorData> {
+        let gradient = self.tensors.get(path).ok_or_else(|| Error::UnknownTensor {
+            path: path.to_owned(),
+        })?;
+        gradient.read(path)
+    }
+
+    /// The shape of the gradient of the tensor called `path`.
+    pub(crate) fn shape_of(&self, path: &str) -> Option<&[usize]> {
+        self.tensors.get(path).map(Numbers::shape)
     }
 
     /// Takes the gradient of the tensor called `path` out.
-    pub fn remove(&mut self, path: &str) -> Option<TensorData> {
+    pub(crate) fn remove(&mut self, path: &str) -> Option<Numbers> {
         self.tensors.remove(path)
     }
 
@@ -123,10 +193,8 @@ impl Gradients {
     /// # Errors
     /// [`Error::NonFiniteGradient`] names the tensor.
     pub fn norm_of(&self, path: &str) -> Result<Option<f64>> {
-        self.tensors
-            .get(path)
-            .map(|data| sum_of_squares(path, data).map(f64::sqrt))
-            .transpose()
+        let found = self.tensors.get_key_value(path);
+        Ok(sums_of_squares(found)?.first().map(|sum| sum.sqrt()))
     }
 
     /// Global norm `sqrt(Σ g²)` over all entries of all tensors, in f64.
@@ -135,11 +203,7 @@ impl Gradients {
     /// [`Error::NonFiniteGradient`] names the first tensor (alphabetically) that holds a NaN or an
     /// infinity.
     pub fn global_norm(&self) -> Result<f64> {
-        let mut sum = 0.0;
-        for (path, data) in &self.tensors {
-            sum += sum_of_squares(path, data)?;
-        }
-        Ok(sum.sqrt())
+        Ok(sums_of_squares(&self.tensors)?.iter().sum::<f64>().sqrt())
     }
 
     /// Scales all gradients by `min(1, maximum / (norm + 1e-6))` and returns the norm before.
@@ -163,12 +227,50 @@ impl Gradients {
     /// None for gradients that were put in through this type.
     pub fn scale(&mut self, factor: f64) -> Result<()> {
         let factor = factor as f32;
-        for (path, data) in &mut self.tensors {
-            mutable(path, data)?
-                .par_chunks_mut(CHUNK)
-                .for_each(|chunk| chunk.iter_mut().for_each(|g| *g *= factor));
+        for (path, numbers) in &mut self.tensors {
+            match numbers {
+                Numbers::Host(data) => mutable(path, data)?
+                    .par_chunks_mut(CHUNK)
+                    .for_each(|chunk| chunk.iter_mut().for_each(|g| *g *= factor)),
+                Numbers::Device(tensor, _) => tensor.inplace(|tensor| tensor * factor),
+            }
         }
         Ok(())
+    }
+}
+
+/// `Σ g²` of each tensor, in their order. Those on a device are read at once.
+fn sums_of_squares<'a>(
+    tensors: impl IntoIterator<Item = (&'a String, &'a Numbers)>,
+) -> Result<Vec<f64>> {
+    let (mut sums, mut on_device) = (Vec::new(), Vec::new());
+    for (path, numbers) in tensors {
+        match numbers {
+            Numbers::Host(data) => sums.push(sum_of_squares(path, data)?),
+            Numbers::Device(tensor, _) => {
+                on_device.push((path, sums.len(), tensor.clone().square().sum()));
+                sums.push(0.0);
+            }
+        }
+    }
+    if on_device.is_empty() {
+        return Ok(sums);
+    }
+    let all = on_device.iter().map(|(_, _, sum)| sum.clone()).collect();
+    let all = read("the gradients' norm", Tensor::cat(all, 0))?;
+    for ((path, place, _), sum) in on_device.into_iter().zip(all.iter::<f64>()) {
+        sums[place] = finite(path, sum)?;
+    }
+    Ok(sums)
+}
+
+fn finite(path: &str, sum: f64) -> Result<f64> {
+    if sum.is_finite() {
+        Ok(sum)
+    } else {
+        Err(Error::NonFiniteGradient {
+            path: path.to_owned(),
+        })
     }
 }
 
@@ -178,14 +280,7 @@ pub(crate) fn sum_of_squares(path: &str, data: &TensorData) -> Result<f64> {
         .par_chunks(CHUNK)
         .map(|chunk| chunk.iter().map(|&g| f64::from(g) * f64::from(g)).sum())
         .collect();
-    let sum: f64 = chunks.iter().sum();
-    if sum.is_finite() {
-        Ok(sum)
-    } else {
-        Err(Error::NonFiniteGradient {
-            path: path.to_owned(),
-        })
-    }
+    finite(path, chunks.iter().sum())
 }
 
 /// The entries of an f32 tensor.
@@ -240,6 +335,13 @@ impl ParameterVisitor for Collector {
         let Some(gradient) = parameter.base().grad_remove(&mut self.tape) else {
             return;
         };
+        if !is_cpu(&gradient.device()) {
+            let shape = gradient.dims().to_vec();
+            let flat = gradient.reshape([-1]).cast(FloatDType::F32);
+            let numbers = Numbers::Device(flat, shape);
+            found.tensors.insert(path.to_owned(), numbers);
+            return;
+        }
         let put = read(path, gradient).and_then(|data| found.insert(path, data));
         if let Err(error) = put {
             self.found = Err(error);
@@ -266,7 +368,7 @@ mod tests {
         let mut found = gradients(&[("a", &[3.0]), ("b", &[0.0, 4.0])]);
         assert_eq!(found.clip(1.0).unwrap(), 5.0);
         assert!((found.global_norm().unwrap() - 1.0).abs() < 1e-6);
-        assert!((values("b", found.get("b").unwrap()).unwrap()[1] - 0.8).abs() < 1e-6);
+        assert!((values("b", &found.read("b").unwrap()).unwrap()[1] - 0.8).abs() < 1e-6);
         assert!(
             (found.clip(2.0).unwrap() - 1.0).abs() < 1e-6,
             "nothing to clip"
@@ -283,8 +385,8 @@ mod tests {
         let mut sum = gradients(&[("a", &[1.0, 2.0])]);
         sum.add(gradients(&[("a", &[10.0, 20.0]), ("b", &[5.0])]))
             .unwrap();
-        assert_eq!(values("a", sum.get("a").unwrap()).unwrap(), &[11.0, 22.0]);
-        assert_eq!(values("b", sum.get("b").unwrap()).unwrap(), &[5.0]);
+        assert_eq!(values("a", &sum.read("a").unwrap()).unwrap(), &[11.0, 22.0]);
+        assert_eq!(values("b", &sum.read("b").unwrap()).unwrap(), &[5.0]);
         let error = sum.add(gradients(&[("a", &[1.0])])).unwrap_err();
         assert!(error.to_string().contains('a'), "{error}");
     }

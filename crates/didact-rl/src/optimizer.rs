@@ -1,28 +1,32 @@
 //! Optimizers with f32 state, keyed by tensor path.
 //!
-//! Owns which rule updates which parameter, the walk over a model's parameters, and the state between updates.
-//! Knows no loss and no schedule: the caller hands the learning rate of each update. Every reduction has a fixed
-//! order and the rest is element-wise, so an update is the same for any number of threads.
+//! Owns which rule updates which parameter, the walk over a model's parameters, and the state between updates, which
+//! lies in host memory for models on the CPU and under Muon, and on the GPU for AdamW there. Knows no loss and no
+//! schedule: the caller hands the learning rate of each update. Every reduction has a fixed order and the rest is
+//! element-wise, so an update is the same for any number of threads.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use burn::module::Param;
 use burn::tensor::{DType, Device, Tensor, TensorData};
+use didact_kernels::{adamw_in_place, is_cpu};
 use didact_models::{Decoder, ParameterMapper};
 use serde::{Deserialize, Serialize};
 
 mod adamw;
 mod muon;
+mod on_device;
 mod state;
 
 pub use self::adamw::{AdamWConfig, DecayedParameters, reference_update};
 pub use self::muon::{MuonConfig, MuonScale, orthogonalise};
 pub use self::state::OptimizerState;
 
-use self::adamw::AdamWStep;
+use self::adamw::AdamWUpdate;
 use self::muon::MuonStep;
-use self::state::{FIRST_MOMENT, MASTER, MOMENTUM, SECOND_MOMENT, Slots, Trainable, entries};
+use self::on_device::DeviceSlots;
+use self::state::{FIRST_MOMENT, MASTER, MOMENTUM, SECOND_MOMENT, Slots, Trainable, entries, name};
 use crate::gradients::{Gradients, mutable, read, values};
 use crate::{Error, Result};
 
@@ -96,7 +100,10 @@ enum Rule {
 #[derive(Debug, Clone)]
 pub struct Optimizer {
     config: OptimizerConfig,
+    /// What lies in host memory.
     state: OptimizerState,
+    /// What lies on a GPU, by parameter.
+    on_device: BTreeMap<String, DeviceSlots>,
 }
 
 impl Optimizer {
@@ -106,6 +113,7 @@ impl Optimizer {
         Self {
             config: config.into(),
             state: OptimizerState::default(),
+            on_device: BTreeMap::new(),
         }
     }
 
@@ -118,7 +126,8 @@ impl Optimizer {
     /// Bytes that the state takes.
     #[must_use]
     pub fn state_bytes(&self) -> usize {
-        self.state.bytes()
+        let on_device: usize = self.on_device.values().map(DeviceSlots::bytes).sum();
+        self.state.bytes() + on_device
     }
 
     /// Updates every parameter of `decoder` that has a gradient.
@@ -140,12 +149,13 @@ impl Optimizer {
         self.state.updates += 1;
         let mut pass = UpdatePass {
             config: self.config,
-            adamw: AdamWStep::new(self.config.adamw(), self.state.updates, learning_rate),
+            adamw: AdamWUpdate::new(self.config.adamw(), self.state.updates, learning_rate),
             muon: match self.config {
                 OptimizerConfig::Muon(config) => Some(MuonStep::new(config, learning_rate)),
                 OptimizerConfig::Adamw(_) => None,
             },
             tensors: &mut self.state.tensors,
+            on_device: &mut self.on_device,
             gradients,
             outcome: Ok(()),
         };
@@ -154,10 +164,19 @@ impl Optimizer {
         Ok(decoder)
     }
 
-    /// The state as it is now, without a copy: the next update copies each tensor that is still held.
-    #[must_use]
-    pub fn state(&self) -> OptimizerState {
-        self.state.clone()
+    /// The state as it is now. Of a model on the CPU without a copy: the next update copies each tensor that is still
+    /// held.
+    ///
+    /// # Errors
+    /// A tensor that cannot be read from its device.
+    pub fn state(&self) -> Result<OptimizerState> {
+        let mut state = self.state.clone();
+        for (path, slots) in &self.on_device {
+            for (slot, data) in slots.read(path)? {
+                state.tensors.insert(name(path, slot), Arc::new(data));
+            }
+        }
+        Ok(state)
     }
 
     /// Goes on from `state`, which an optimizer of the same configuration had for the weights of `decoder`.
@@ -170,6 +189,7 @@ impl Optimizer {
         let state = state.aligned();
         state::check(&state, &self.config, decoder)?;
         self.state = state;
+        self.on_device.clear();
         Ok(())
     }
 }
@@ -185,8 +205,8 @@ fn check_gradients(decoder: &Decoder, gradients: &Gradients) -> Result<()> {
                 path: path.to_owned(),
             });
         };
-        let found = gradients.get(path).map(TensorData::shape);
-        if found.is_some_and(|found| **found != **shape) {
+        let found = gradients.shape_of(path);
+        if found.is_some_and(|found| found != &**shape) {
             return Err(Error::MismatchedTensor {
                 path: path.to_owned(),
                 expected: format!("{shape:?}"),
@@ -199,9 +219,10 @@ fn check_gradients(decoder: &Decoder, gradients: &Gradients) -> Result<()> {
 
 struct UpdatePass<'a> {
     config: OptimizerConfig,
-    adamw: AdamWStep,
+    adamw: AdamWUpdate,
     muon: Option<MuonStep>,
     tensors: &'a mut BTreeMap<String, Arc<TensorData>>,
+    on_device: &'a mut BTreeMap<String, DeviceSlots>,
     gradients: Gradients,
     outcome: Result<()>,
 }
@@ -232,6 +253,22 @@ impl UpdatePass<'_> {
         Ok(weights)
     }
 
+    /// The weights after the update, which is made where they lie.
+    fn update_there<const D: usize>(&mut self, path: &str, weights: Tensor<D>) -> Tensor<D> {
+        let held = self.on_device.remove(path);
+        let slots = held.unwrap_or_else(|| {
+            let mut slots = Slots {
+                path,
+                tensors: self.tensors,
+            };
+            DeviceSlots::new(&mut slots, &weights)
+        });
+        let gradient = self.gradients.remove(path);
+        let (weights, slots) = slots.update(self.adamw.of_rank(D), weights, gradient);
+        self.on_device.insert(path.to_owned(), slots);
+        weights
+    }
+
     fn update_f32(
         &mut self,
         path: &str,
@@ -240,6 +277,7 @@ impl UpdatePass<'_> {
     ) -> Result<()> {
         let (rank, shape) = (parameter.rank(), parameter.shape().to_vec());
         let gradient = self.gradients.remove(path);
+        let gradient = gradient.map(|g| g.into_host(path)).transpose()?;
         let mut slots = Slots {
             path,
             tensors: self.tensors,
@@ -257,8 +295,8 @@ impl UpdatePass<'_> {
                 let mut first = slots.take_or_zeros(FIRST_MOMENT, &shape);
                 let mut second = slots.take_or_zeros(SECOND_MOMENT, &shape);
                 if let Some(gradient) = gradient {
-                    self.adamw.update(
-                        rank,
+                    adamw_in_place(
+                        self.adamw.of_rank(rank),
                         mutable(path, parameter)?,
                         values(path, &gradient)?,
                         [entries(path, &mut first)?, entries(path, &mut second)?],
@@ -279,8 +317,16 @@ impl ParameterMapper for UpdatePass<'_> {
         }
         let (id, tensor, mapper) = parameter.consume();
         let (device, dtype) = (tensor.device(), tensor.dtype());
+        let checkpointing = tensor.gradient_checkpointing_strategy();
         let inner = tensor.inner();
         let inner_device = inner.device();
+        if !is_cpu(&inner_device) && self.config.rule(path, D) == Rule::Adamw {
+            let mut tensor = Tensor::from_inner(self.update_there(path, inner));
+            if let Some(strategy) = checkpointing {
+                tensor = tensor.with_gradient_checkpointing_strategy(strategy);
+            }
+            return Param::from_mapped_value(id, tensor.require_grad(), mapper);
+        }
         let weights = read(path, inner).and_then(|data| self.update(path, &inner_device, data));
         let tensor = match weights {
             Ok(data) => Tensor::from_data(data, (&device, dtype)).require_grad(),

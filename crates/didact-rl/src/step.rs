@@ -164,9 +164,11 @@ impl Trainer {
         self.optimizer.updates()
     }
 
-    /// The optimizer's state, shared rather than copied.
-    #[must_use]
-    pub fn optimizer_state(&self) -> OptimizerState {
+    /// The optimizer's state; see [`Optimizer::state`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn optimizer_state(&self) -> Result<OptimizerState> {
         self.optimizer.state()
     }
 

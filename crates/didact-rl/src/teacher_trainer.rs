@@ -205,9 +205,11 @@ impl TeacherTrainer {
         self.state.step
     }
 
-    /// The optimizer's state, shared rather than copied.
-    #[must_use]
-    pub fn optimizer_state(&self) -> OptimizerState {
+    /// The optimizer's state; see [`Optimizer::state`](crate::Optimizer::state).
+    ///
+    /// # Errors
+    /// As there.
+    pub fn optimizer_state(&self) -> Result<OptimizerState> {
         self.trainer.optimizer_state()
     }
 

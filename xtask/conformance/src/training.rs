@@ -190,7 +190,8 @@ fn compare_sft(
         report,
         |path| {
             gradients
-                .get(path)
+                .read(path)
+                .ok()
                 .map(|data| (data.shape().to_vec(), data.iter::<f64>().collect()))
         },
     )
@@ -353,7 +354,8 @@ fn compare_grpo(
         report,
         |path| {
             gradients
-                .get(path)
+                .read(path)
+                .ok()
                 .map(|data| (data.shape().to_vec(), data.iter::<f64>().collect()))
         },
     )

@@ -15,7 +15,9 @@ use cubecl_cpp::target::Cuda;
 use cubecl_runtime::compiler::Compiler;
 use cubecl_runtime::kernel::CubeKernel;
 
-use super::kernels::{attention, cache, gated, linear_log_prob, norm, quantised, rotary};
+use super::kernels::{
+    adamw, attention, cache, gated, linear_kl, linear_log_prob, norm, quantised, rotary, sample,
+};
 use super::launch::{AttentionTile, MOST_STREAMED_ROWS, MOST_UNITS};
 
 /// One kernel for one type and tile.
@@ -186,6 +188,24 @@ pub fn cuda_sources() -> Vec<CudaSource> {
                 tokens,
             )
         });
+        for (direction, reverse) in DIRECTIONS {
+            let name = format!("kl-of-products-{direction}-{dtype}");
+            sources.add(name, units, |s, d, p| {
+                linear_kl::of_products::OfProducts::new(
+                    s,
+                    d,
+                    p,
+                    t(),
+                    t(),
+                    t(),
+                    t(),
+                    t(),
+                    (),
+                    reverse,
+                    float,
+                )
+            });
+        }
         attentions(&mut sources, dtype, float);
     }
     let t = tensor;
@@ -196,8 +216,34 @@ pub fn cuda_sources() -> Vec<CudaSource> {
     sources.add("log-prob-finish".into(), MOST_UNITS, |s, d, p| {
         linear_log_prob::finish::Finish::new(s, d, p, t(), t())
     });
+    for (direction, reverse) in DIRECTIONS {
+        sources.add(format!("kl-absorb-{direction}"), MOST_UNITS, |s, d, p| {
+            linear_kl::absorb::Absorb::new(s, d, p, t(), t(), t(), (), (), reverse, units)
+        });
+        sources.add(format!("kl-finish-{direction}"), MOST_UNITS, |s, d, p| {
+            linear_kl::finish::Finish::new(s, d, p, t(), t(), reverse)
+        });
+    }
+    sources.add("adamw".into(), MOST_UNITS, |s, d, p| {
+        adamw::update::Update::new(s, d, p, t(), t(), t(), t(), (), (), (), (), (), (), (), ())
+    });
+    for (what, cuts, counts) in [
+        ("all", false, false),
+        ("top-p", true, false),
+        ("top-k", true, true),
+    ] {
+        for (how, planes) in [("planes", true), ("tree", false)] {
+            let name = format!("sample-{what}-{how}");
+            sources.add(name, MOST_UNITS, |s, d, p| {
+                sample::draw::Draw::new(s, d, p, t(), t(), t(), cuts, counts, units, planes)
+            });
+        }
+    }
     sources.0
 }
+
+/// Divergences, by whether they are the reverse one.
+const DIRECTIONS: [(&str, bool); 2] = [("forward", false), ("reverse", true)];
 
 fn element(dtype: DType) -> ElemType {
     burn::backend::cubecl::dtype_to_storage_type(dtype)

@@ -9,19 +9,10 @@ use burn::backend::tensor::{FloatTensor, IntTensor};
 use gemm::Parallelism;
 use rayon::prelude::*;
 
-use super::product::{Destination, Matrix, product};
+use super::projection::{Projection, forward_tasks};
 use super::vectorised::{LANES, exp, sum_lanes, vectorised};
-use super::{contiguous, floats, indices, tensor};
+use super::{WANTED, contiguous, floats, indices, tensor};
 use crate::LinearLogProbOps;
-
-/// Least width of a vocabulary tile in the forward pass; tiles are at most twice as wide. A tile of
-/// logits for one block of rows stays in a core's second-level cache.
-const FORWARD_TILE: usize = 512;
-/// Rows that one forward task projects.
-const FORWARD_ROWS: usize = 256;
-/// Least tile width and rows of a block in the backward pass, where all threads share one tile.
-const BACKWARD_TILE: usize = 1024;
-const BACKWARD_ROWS: usize = 2048;
 
 impl LinearLogProbOps for Flex {
     fn linear_log_prob(
@@ -32,8 +23,8 @@ impl LinearLogProbOps for Flex {
         temperature: f64,
     ) -> FloatTensor<Self> {
         let (hidden, embedding) = (contiguous(hidden), contiguous(embedding));
-        let projection = Projection::new(&hidden, &rows, &embedding, &targets, temperature);
-        tensor(projection.forward(), [projection.rows.len(), 3])
+        let inputs = Inputs::new(&hidden, &rows, &embedding, &targets, temperature);
+        tensor(inputs.forward(), [inputs.targets.len(), 3])
     }
 
     fn linear_log_prob_backward(
@@ -46,20 +37,9 @@ impl LinearLogProbOps for Flex {
         temperature: f64,
     ) -> (FloatTensor<Self>, FloatTensor<Self>) {
         let (hidden, embedding) = (contiguous(hidden), contiguous(embedding));
-        let (output, gradient) = (contiguous(output), contiguous(gradient));
-        let projection = Projection::new(&hidden, &rows, &embedding, &targets, temperature);
-        let mut gathered = projection.hidden_buffer();
-        let mut of_embedding = projection.embedding_buffer();
-        projection.backward(
-            floats(&output),
-            floats(&gradient),
-            Some(&mut gathered),
-            Some(&mut of_embedding),
-        );
-        (
-            projection.scattered(&gathered),
-            projection.of_embedding(of_embedding),
-        )
+        let inputs = Inputs::new(&hidden, &rows, &embedding, &targets, temperature);
+        let [of_hidden, of_embedding] = inputs.backward(output, gradient, [true, true]);
+        (of_hidden.expect(WANTED), of_embedding.expect(WANTED))
     }
 
     fn linear_log_prob_backward_hidden(
@@ -72,16 +52,9 @@ impl LinearLogProbOps for Flex {
         temperature: f64,
     ) -> FloatTensor<Self> {
         let (hidden, embedding) = (contiguous(hidden), contiguous(embedding));
-        let (output, gradient) = (contiguous(output), contiguous(gradient));
-        let projection = Projection::new(&hidden, &rows, &embedding, &targets, temperature);
-        let mut gathered = projection.hidden_buffer();
-        projection.backward(
-            floats(&output),
-            floats(&gradient),
-            Some(&mut gathered),
-            None,
-        );
-        projection.scattered(&gathered)
+        let inputs = Inputs::new(&hidden, &rows, &embedding, &targets, temperature);
+        let [of_hidden, _] = inputs.backward(output, gradient, [true, false]);
+        of_hidden.expect(WANTED)
     }
 
     fn linear_log_prob_backward_embedding(
@@ -94,30 +67,16 @@ impl LinearLogProbOps for Flex {
         temperature: f64,
     ) -> FloatTensor<Self> {
         let (hidden, embedding) = (contiguous(hidden), contiguous(embedding));
-        let (output, gradient) = (contiguous(output), contiguous(gradient));
-        let projection = Projection::new(&hidden, &rows, &embedding, &targets, temperature);
-        let mut of_embedding = projection.embedding_buffer();
-        projection.backward(
-            floats(&output),
-            floats(&gradient),
-            None,
-            Some(&mut of_embedding),
-        );
-        projection.of_embedding(of_embedding)
+        let inputs = Inputs::new(&hidden, &rows, &embedding, &targets, temperature);
+        let [_, of_embedding] = inputs.backward(output, gradient, [false, true]);
+        of_embedding.expect(WANTED)
     }
 }
 
 /// The operation's inputs on the host.
-struct Projection<'a> {
-    embedding: &'a [f32],
-    rows: Vec<usize>,
+struct Inputs<'a> {
+    projection: Projection<'a>,
     targets: Vec<usize>,
-    /// The projected rows one after the other, with rows of zeros behind them; see [`padded_rows`].
-    gathered: Vec<f32>,
-    tokens: usize,
-    width: usize,
-    vocabulary: usize,
-    inverse_temperature: f32,
 }
 
 /// What one tile tells about one row.
@@ -132,7 +91,7 @@ struct TileRow {
     target: f32,
 }
 
-impl<'a> Projection<'a> {
+impl<'a> Inputs<'a> {
     fn new(
         hidden: &'a FloatTensor<Flex>,
         rows: &IntTensor<Flex>,
@@ -140,41 +99,19 @@ impl<'a> Projection<'a> {
         targets: &IntTensor<Flex>,
         temperature: f64,
     ) -> Self {
-        let (tokens, width) = (hidden.layout().shape()[0], hidden.layout().shape()[1]);
-        let vocabulary = embedding.layout().shape()[0];
-        let rows = indices(rows, tokens, "linear_log_prob's rows");
-        let targets = indices(targets, vocabulary, "linear_log_prob's targets");
-        let hidden = floats(hidden);
-        let mut gathered = vec![0.0; padded_rows(rows.len(), vocabulary) * width];
-        for (to, row) in gathered.chunks_exact_mut(width.max(1)).zip(&rows) {
-            to.copy_from_slice(&hidden[row * width..(row + 1) * width]);
-        }
-        let inverse_temperature = (1.0 / temperature) as f32;
-        let embedding = floats(embedding);
+        let what = "linear_log_prob's rows";
+        let projection = Projection::new(hidden, rows, embedding, temperature, what);
+        let targets = indices(targets, projection.vocabulary, "linear_log_prob's targets");
         Self {
-            embedding,
-            rows,
+            projection,
             targets,
-            gathered,
-            tokens,
-            width,
-            vocabulary,
-            inverse_temperature,
         }
     }
 
     fn forward(&self) -> Vec<f32> {
-        let count = self.rows.len();
-        let block_rows = forward_block(self.vocabulary);
-        let tiles = tiles(self.vocabulary, FORWARD_TILE);
-        let tasks: Vec<(Range<usize>, &Range<usize>)> = (0..count)
-            .step_by(block_rows)
-            .flat_map(|start| {
-                let block = start..count.min(start + block_rows);
-                tiles.iter().map(move |tile| (block.clone(), tile))
-            })
-            .collect();
-        let parts: Vec<Vec<TileRow>> = tasks
+        let count = self.targets.len();
+        let (tiles, block_rows) = self.projection.forward_parts();
+        let parts: Vec<Vec<TileRow>> = forward_tasks(count, &tiles, block_rows)
             .into_par_iter()
             .map_init(Vec::new, |buffer, (block, tile)| {
                 self.forward_tile(buffer, block, tile)
@@ -197,15 +134,7 @@ impl<'a> Projection<'a> {
         block: Range<usize>,
         tile: &Range<usize>,
     ) -> Vec<TileRow> {
-        // The last block may hold rows of padding, which are computed and dropped.
-        let last = block.end == self.rows.len();
-        let end = if last { self.padded() } else { block.end };
-        let rows = end - block.start;
-        if buffer.len() < rows * tile.len() {
-            buffer.resize(rows * tile.len(), 0.0);
-        }
-        let logits = &mut buffer[..rows * tile.len()];
-        self.logits(logits, block.start..end, tile, Parallelism::None);
+        let logits = self.projection.forward_logits(buffer, block.clone(), tile);
         block
             .zip(logits.chunks_exact(tile.len()))
             .map(|(row, logits)| {
@@ -226,50 +155,28 @@ impl<'a> Projection<'a> {
             .collect()
     }
 
-    /// Logits over the temperature of gathered rows against one tile of the vocabulary.
-    fn logits(
-        &self,
-        out: &mut [f32],
-        rows: Range<usize>,
-        tile: &Range<usize>,
-        parallelism: Parallelism,
-    ) {
-        let width = self.width;
-        product(
-            out,
-            [rows.len(), tile.len(), width],
-            Matrix::rows(&self.gathered[rows.start * width..rows.end * width], width),
-            self.embedding_tile(tile).transposed(),
-            self.inverse_temperature,
-            Destination::Overwrite,
-            parallelism,
-        );
-    }
-
-    fn embedding_tile(&self, tile: &Range<usize>) -> Matrix<'_> {
-        let width = self.width;
-        Matrix::rows(&self.embedding[tile.start * width..tile.end * width], width)
-    }
-
-    /// With p = exp(z − lse), dL/dz = g₀·[v = target] + p·(g₁ − g₀ − g₂·(z − lse + entropy)).
-    ///
-    /// `of_rows` receives the gradient of the gathered rows and must come as zeros.
+    /// Gradients of the hidden states and of the embedding, each if it is wanted: with p = exp(z − lse),
+    /// dL/dz = g₀·[v = target] + p·(g₁ − g₀ − g₂·(z − lse + entropy)).
     fn backward(
         &self,
-        output: &[f32],
-        gradient: &[f32],
-        mut of_rows: Option<&mut Vec<f32>>,
-        mut of_embedding: Option<&mut Vec<f32>>,
-    ) {
-        let (count, width) = (self.rows.len(), self.width);
-        let tiles = tiles(self.vocabulary, BACKWARD_TILE);
+        output: FloatTensor<Flex>,
+        gradient: FloatTensor<Flex>,
+        wanted: [bool; 2],
+    ) -> [Option<FloatTensor<Flex>>; 2] {
+        let (output, gradient) = (contiguous(output), contiguous(gradient));
+        let (output, gradient) = (floats(&output), floats(&gradient));
+        let count = self.targets.len();
+        let mut gathered = self.projection.no_gradients(wanted);
+        let (tiles, block_rows) = self.projection.backward_parts();
         let widest = tiles.iter().map(ExactSizeIterator::len).max().unwrap_or(0);
-        let mut buffer = vec![0.0; count.min(BACKWARD_ROWS) * widest];
+        let mut buffer = vec![0.0; count.min(block_rows) * widest];
         for tile in &tiles {
-            for start in (0..count).step_by(BACKWARD_ROWS) {
-                let block = start..count.min(start + BACKWARD_ROWS);
+            for start in (0..count).step_by(block_rows) {
+                let block = start..count.min(start + block_rows);
                 let logits = &mut buffer[..block.len() * tile.len()];
-                self.logits(logits, block.clone(), tile, Parallelism::Rayon(0));
+                let parallelism = Parallelism::Rayon(0);
+                self.projection
+                    .logits(logits, block.clone(), tile, parallelism);
                 logits
                     .par_chunks_exact_mut(tile.len())
                     .zip(output[3 * block.start..3 * block.end].par_chunks_exact(3))
@@ -281,102 +188,12 @@ impl<'a> Projection<'a> {
                             logits[target - tile.start] += gradient[0];
                         }
                     });
-                if let Some(of_rows) = of_rows.as_deref_mut() {
-                    product(
-                        &mut of_rows[block.start * width..block.end * width],
-                        [block.len(), width, tile.len()],
-                        Matrix::rows(logits, tile.len()),
-                        self.embedding_tile(tile),
-                        self.inverse_temperature,
-                        Destination::Add,
-                        Parallelism::Rayon(0),
-                    );
-                }
-                if let Some(of_embedding) = of_embedding.as_deref_mut() {
-                    product(
-                        &mut of_embedding[tile.start * width..tile.end * width],
-                        [tile.len(), width, block.len()],
-                        Matrix::rows(logits, tile.len()).transposed(),
-                        Matrix::rows(&self.gathered[block.start * width..], width),
-                        self.inverse_temperature,
-                        if start == 0 {
-                            Destination::Overwrite
-                        } else {
-                            Destination::Add
-                        },
-                        Parallelism::Rayon(0),
-                    );
-                }
+                self.projection
+                    .add_gradients(&mut gathered, logits, &block, tile);
             }
         }
+        self.projection.gradients(gathered)
     }
-
-    fn padded(&self) -> usize {
-        padded_rows(self.rows.len(), self.vocabulary)
-    }
-
-    fn hidden_buffer(&self) -> Vec<f32> {
-        vec![0.0; self.rows.len() * self.width]
-    }
-
-    fn embedding_buffer(&self) -> Vec<f32> {
-        vec![0.0; self.vocabulary * self.width]
-    }
-
-    /// Adds the gathered rows' gradients to the hidden rows they came from, in the order of the list.
-    fn scattered(&self, gathered: &[f32]) -> FloatTensor<Flex> {
-        let mut of_hidden = vec![0.0; self.tokens * self.width];
-        for (from, row) in gathered.chunks_exact(self.width.max(1)).zip(&self.rows) {
-            let to = &mut of_hidden[row * self.width..(row + 1) * self.width];
-            for (to, from) in to.iter_mut().zip(from) {
-                *to += from;
-            }
-        }
-        tensor(of_hidden, [self.tokens, self.width])
-    }
-
-    fn of_embedding(&self, values: Vec<f32>) -> FloatTensor<Flex> {
-        tensor(values, [self.vocabulary, self.width])
-    }
-}
-
-/// Cuts the vocabulary into tiles of nearly equal width, at least `least` where there are so many.
-fn tiles(vocabulary: usize, least: usize) -> Vec<Range<usize>> {
-    let count = (vocabulary / least).max(1);
-    (0..count)
-        .map(|tile| tile * vocabulary / count..(tile + 1) * vocabulary / count)
-        .collect()
-}
-
-/// Fewest rows that a forward block projects.
-///
-/// gemm sums in another order for a single row, and for outputs of up to 256 elements. Rows of zeros
-/// behind a small last block keep it on the path that large ones take: a row's result must not depend
-/// on how many others are projected with it.
-fn least_rows(vocabulary: usize) -> usize {
-    let narrowest = vocabulary.clamp(1, FORWARD_TILE);
-    (256 / narrowest + 1).max(2)
-}
-
-/// Rows of one forward block.
-///
-/// gemm also cuts the sum over the width differently where both sides are at most 64. So the blocks of
-/// a vocabulary that small either all have more rows than that, or none has.
-fn forward_block(vocabulary: usize) -> usize {
-    if vocabulary <= 64 && least_rows(vocabulary) <= 64 {
-        64
-    } else {
-        FORWARD_ROWS.max(least_rows(vocabulary))
-    }
-}
-
-/// Number of rows to gather for `count` projected ones, those of zeros included.
-fn padded_rows(count: usize, vocabulary: usize) -> usize {
-    if count == 0 {
-        return 0;
-    }
-    let last = (count - 1) % forward_block(vocabulary) + 1;
-    count - last + last.max(least_rows(vocabulary))
 }
 
 /// One row's outputs from its tiles, merged in order.
@@ -457,22 +274,6 @@ vectorised! {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn tiles_cover_the_vocabulary_once() {
-        for vocabulary in [1, 2, 64, 511, 512, 513, 1023, 1024, 1025, 49_152, 151_936] {
-            let tiles = tiles(vocabulary, 512);
-            assert_eq!(tiles[0].start, 0);
-            assert_eq!(tiles.last().unwrap().end, vocabulary);
-            assert!(tiles.windows(2).all(|pair| pair[0].end == pair[1].start));
-            let least = vocabulary.min(512);
-            assert!(
-                tiles
-                    .iter()
-                    .all(|tile| (least..2 * least.max(512)).contains(&tile.len()))
-            );
-        }
-    }
 
     #[test]
     fn merging_tiles_is_reducing_the_whole_row() {

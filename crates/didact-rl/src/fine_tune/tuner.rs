@@ -157,9 +157,11 @@ impl FineTuner {
         self.trainer.policy()
     }
 
-    /// The optimizer's state, shared rather than copied.
-    #[must_use]
-    pub fn optimizer_state(&self) -> crate::OptimizerState {
+    /// The optimizer's state; see [`Optimizer::state`](crate::Optimizer::state).
+    ///
+    /// # Errors
+    /// As there.
+    pub fn optimizer_state(&self) -> Result<crate::OptimizerState> {
         self.trainer.optimizer_state()
     }
 
@@ -318,7 +320,7 @@ impl FineTuner {
             identity: &saving.identity,
             state: &self.state,
             policy: self.trainer.policy()?,
-            optimizer: &self.trainer.optimizer_state(),
+            optimizer: &self.trainer.optimizer_state()?,
             reference: None,
         };
         saving.save(

@@ -1,13 +1,12 @@
 //! AdamW: its constants and its update of one parameter.
 //!
-//! Owns the formula. Knows neither model nor paths. On the CPU the update is one pass over parameter, gradient
-//! and both moments without a temporary; [`reference_update`] is the same in plain tensor operations.
+//! Owns what a step's numbers are. Knows neither model nor paths. The update itself is `didact-kernels`': one pass over
+//! parameter, gradient and both moments; [`reference_update`] is the same in plain tensor operations.
 
 use burn::tensor::Tensor;
-use rayon::prelude::*;
+use didact_kernels::AdamWStep;
 use serde::{Deserialize, Serialize};
 
-use crate::gradients::CHUNK;
 use crate::{Error, Result};
 
 /// Which parameters the weight decay shrinks.
@@ -94,71 +93,43 @@ impl AdamWConfig {
     }
 }
 
-/// The numbers of one step, the same for every entry.
+/// One step, and which parameters it shrinks.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct AdamWStep {
-    beta1: f32,
-    beta2: f32,
-    rest1: f32,
-    rest2: f32,
-    keep: f32,
-    step_size: f32,
-    root_correction: f32,
-    epsilon: f32,
+pub(super) struct AdamWUpdate {
+    step: AdamWStep,
     decayed: DecayedParameters,
 }
 
-impl AdamWStep {
+impl AdamWUpdate {
     /// Step `step`, from 1.
     pub(super) fn new(config: &AdamWConfig, step: u64, learning_rate: f64) -> Self {
         let correction = |beta: f64| 1.0 - beta.powf(step as f64);
         Self {
-            beta1: config.beta1 as f32,
-            beta2: config.beta2 as f32,
-            // The difference is taken before it is rounded: in f32, 1 − 0.999 is off by 1e-5 of itself.
-            rest1: (1.0 - config.beta1) as f32,
-            rest2: (1.0 - config.beta2) as f32,
-            keep: (1.0 - learning_rate * config.weight_decay) as f32,
-            step_size: (learning_rate / correction(config.beta1)) as f32,
-            root_correction: (1.0 / correction(config.beta2).sqrt()) as f32,
-            epsilon: config.epsilon as f32,
+            step: AdamWStep {
+                beta1: config.beta1 as f32,
+                beta2: config.beta2 as f32,
+                // The difference is taken before it is rounded: in f32, 1 − 0.999 is off by 1e-5 of itself.
+                rest1: (1.0 - config.beta1) as f32,
+                rest2: (1.0 - config.beta2) as f32,
+                keep: (1.0 - learning_rate * config.weight_decay) as f32,
+                step_size: (learning_rate / correction(config.beta1)) as f32,
+                root_correction: (1.0 / correction(config.beta2).sqrt()) as f32,
+                epsilon: config.epsilon as f32,
+            },
             decayed: config.decayed,
         }
     }
 
-    /// One pass over four arrays of equal length, the entries of a parameter of rank `rank`.
-    pub(super) fn update(
-        self,
-        rank: usize,
-        parameter: &mut [f32],
-        gradient: &[f32],
-        [first, second]: [&mut [f32]; 2],
-    ) {
-        let Self {
-            beta1,
-            beta2,
-            rest1,
-            rest2,
-            step_size,
-            root_correction,
-            epsilon,
-            ..
-        } = self;
-        let decays = self.decayed == DecayedParameters::All || rank > 1;
-        let keep = if decays { self.keep } else { 1.0 };
-        parameter
-            .par_chunks_mut(CHUNK)
-            .zip(gradient.par_chunks(CHUNK))
-            .zip(first.par_chunks_mut(CHUNK))
-            .zip(second.par_chunks_mut(CHUNK))
-            .for_each(|(((parameter, gradient), first), second)| {
-                let entries = parameter.iter_mut().zip(gradient).zip(first).zip(second);
-                for (((p, &g), m), v) in entries {
-                    *m = beta1 * *m + rest1 * g;
-                    *v = beta2 * *v + rest2 * g * g;
-                    *p = *p * keep - step_size * *m / (v.sqrt() * root_correction + epsilon);
-                }
-            });
+    /// For a parameter of rank `rank`.
+    pub(super) fn of_rank(self, rank: usize) -> AdamWStep {
+        if self.decayed == DecayedParameters::All || rank > 1 {
+            self.step
+        } else {
+            AdamWStep {
+                keep: 1.0,
+                ..self.step
+            }
+        }
     }
 }
 

@@ -264,7 +264,7 @@ proptest! {
         prop_assert!(after <= maximum.min(norm) * (1.0 + 1e-6));
         let factor = (maximum / (norm + 1e-6)).min(1.0);
         prop_assert!((after - norm * factor).abs() <= 1e-6 * norm);
-        for (g, before) in gradients.get("a").unwrap().iter::<f32>().zip(&entries) {
+        for (g, before) in gradients.read("a").unwrap().iter::<f32>().zip(&entries) {
             prop_assert!((f64::from(g) - f64::from(*before) * factor).abs() <= 1e-6 * f64::from(before.abs()));
         }
     }

@@ -102,7 +102,7 @@ fn the_master_is_the_f32_run_and_the_weights_its_rounding() {
             half = of_half.update(half, all.clone(), 0.003).unwrap();
             whole = of_whole.update(whole, all, 0.003).unwrap();
         }
-        let state = of_half.state();
+        let state = of_half.state().unwrap();
         for (path, expected) in weights(&whole) {
             let master = &state.tensors[&format!("{path}.master")];
             assert_eq!(master.try_to_vec::<f32>().unwrap(), expected, "{path}");
@@ -157,7 +157,8 @@ fn layers_computed_again_and_a_mixed_reference_work_in_half_precision() {
     };
     let (kept, again) = (of(false), of(true));
     for path in kept.paths() {
-        let [kept, again] = [&kept, &again].map(|all| all.get(path).unwrap().iter::<f32>());
+        let [kept, again] = [&kept, &again].map(|all| all.read(path).unwrap());
+        let [kept, again] = [&kept, &again].map(TensorData::iter::<f32>);
         let (kept, again): (Vec<f32>, Vec<f32>) = (kept.collect(), again.collect());
         let largest = kept.iter().fold(0.0_f32, |m, g| m.max(g.abs()));
         assert!(largest > 0.0, "{path}");

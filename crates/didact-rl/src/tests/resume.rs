@@ -189,12 +189,12 @@ impl AnyTrainer {
         match self {
             Self::Tuner(tuner) => (
                 hash(tuner.decoder().unwrap()),
-                tuner.optimizer_state(),
+                tuner.optimizer_state().unwrap(),
                 None,
             ),
             Self::Teacher(teacher) => (
                 hash(teacher.policy().unwrap()),
-                teacher.optimizer_state(),
+                teacher.optimizer_state().unwrap(),
                 Some(hash(teacher.reference().decoder())),
             ),
         }

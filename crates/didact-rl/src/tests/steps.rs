@@ -72,11 +72,8 @@ pub(super) fn worst(a: &Gradients, b: &Gradients) -> f64 {
     assert_eq!(a.paths().collect::<Vec<_>>(), b.paths().collect::<Vec<_>>());
     let mut worst = 0.0_f64;
     for path in a.paths() {
-        let (x, y) = (
-            values(path, a.get(path).unwrap()),
-            values(path, b.get(path).unwrap()),
-        );
-        let (x, y) = (x.unwrap(), y.unwrap());
+        let (x, y) = (a.read(path).unwrap(), b.read(path).unwrap());
+        let (x, y) = (values(path, &x).unwrap(), values(path, &y).unwrap());
         let largest = x.iter().fold(0.0_f32, |m, v| m.max(v.abs()));
         assert!(largest > 0.0, "{path} has no gradient");
         let difference = x
