@@ -100,12 +100,12 @@ pub(crate) struct Norm {
 impl Norm {
     /// `[N, width] → [N, width]`.
     pub(crate) fn forward(&self, x: Tensor<2>, config: &DecoderConfig) -> Tensor<2> {
-        rms_norm(
-            x,
-            self.weight.val(),
-            config.rms_norm_eps,
-            config.family.norm_offset(),
-        )
+        let mut weight = self.weight.val();
+        if weight.dtype() != x.dtype() {
+            // Decoding has rows of f32 whatever the weights are, and the operation one type.
+            weight = weight.cast(x.dtype());
+        }
+        rms_norm(x, weight, config.rms_norm_eps, config.family.norm_offset())
     }
 
     /// Each head of `[N, heads, head_dim]` by itself.

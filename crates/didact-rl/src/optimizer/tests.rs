@@ -181,7 +181,8 @@ fn adamw_does_not_depend_on_the_number_of_threads() {
                 let [parameter, first, second] = &mut arrays;
                 let gradient = noise(count, 1 + step as usize);
                 let moments = [first.as_mut_slice(), second.as_mut_slice()];
-                AdamWStep::new(&config, step, 0.01).update(2, parameter, &gradient, moments);
+                let step = AdamWUpdate::new(&config, step, 0.01).of_rank(2);
+                adamw_in_place(step, parameter, &gradient, moments);
             }
             arrays
         })
