@@ -1,4 +1,5 @@
 //! `didact-bench gpu`: whether a device computes what the references do, how long it takes, and how long it should.
+mod cases;
 mod checks;
 mod counts;
 mod numbers;

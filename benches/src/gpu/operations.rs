@@ -1,5 +1,6 @@
 //! The operations that are checked, timed and predicted: one entry each.
-use super::checks::{self, Checker};
+use super::cases;
+use super::checks::Checker;
 use super::sizes::Sizes;
 use super::works::{self, Work};
 
@@ -18,52 +19,52 @@ pub(super) struct Operation {
 pub(super) const OPERATIONS: &[Operation] = &[
     Operation {
         name: "linear_log_prob",
-        check: checks::linear_log_prob,
+        check: cases::linear_log_prob,
         works: works::linear_log_prob,
     },
     Operation {
         name: "attention",
-        check: checks::attention,
+        check: cases::attention,
         works: works::attention,
     },
     Operation {
         name: "linear",
-        check: checks::linear,
+        check: cases::linear,
         works: works::linear,
     },
     Operation {
         name: "rms_norm",
-        check: checks::rms_norm,
+        check: cases::rms_norm,
         works: works::rms_norm,
     },
     Operation {
         name: "rotary",
-        check: checks::rotary,
+        check: cases::rotary,
         works: works::rotary,
     },
     Operation {
         name: "gated",
-        check: checks::gated,
+        check: cases::gated,
         works: works::gated,
     },
     Operation {
         name: "cached_attention",
-        check: checks::cached_attention,
+        check: cases::cached_attention,
         works: works::cached_attention,
     },
     Operation {
         name: "write_slots",
-        check: checks::write_slots,
+        check: cases::write_slots,
         works: works::write_slots,
     },
     Operation {
         name: "quantised_linear",
-        check: checks::quantised_linear,
+        check: cases::quantised_linear,
         works: works::quantised_linear,
     },
     Operation {
         name: "streamed_quantised_product",
-        check: checks::streamed_quantised_product,
+        check: cases::streamed_quantised_product,
         works: works::streamed_quantised_product,
     },
 ];

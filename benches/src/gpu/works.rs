@@ -1,15 +1,16 @@
 //! What is timed of each operation: inputs of real sizes and the call, forward and backward apart.
 //!
 //! Backward passes are called as the gradient tape calls them, on plain tensors.
+mod frozen;
+
 use std::fmt;
 use std::sync::Arc;
 
 use burn::backend::Dispatch;
 use burn::tensor::{DType, Device, Tensor};
-use didact_kernels::{
-    Activation, AttentionOps, Bits, GatedOps, LinearLogProbOps, NormOps, QuantisedMatrix,
-    QuantisedOps, RotaryOps,
-};
+use didact_kernels::{Activation, AttentionOps, GatedOps, LinearLogProbOps, NormOps, RotaryOps};
+
+pub(super) use frozen::{quantised_linear, streamed_quantised_product};
 
 use super::counts::{self, CachedAttention, Counts, Linear, LinearLogProb, PackedAttention};
 use super::numbers::random;
@@ -417,98 +418,4 @@ pub(super) fn write_slots(sizes: &Sizes, float: f64) -> Vec<Work> {
             })
         },
     )]
-}
-
-const BITS: [(Bits, usize); 2] = [(Bits::Eight, 8), (Bits::Four, 4)];
-
-/// Two matrices, so that no cache holds the one that is multiplied next.
-fn matrices(dense: Linear, bits: Bits) -> [QuantisedMatrix; 2] {
-    let count = dense.inputs * dense.outputs;
-    [1, 2].map(|seed| {
-        let values: Vec<f32> = (0..count)
-            .map(|index| (index.wrapping_mul(2_654_435_761 + seed) % 1999) as f32 * 1e-5 - 0.01)
-            .collect();
-        QuantisedMatrix::quantise_rows(&values, [dense.outputs, dense.inputs], bits)
-            .expect("small numbers")
-    })
-}
-
-/// The MLP's projection up with a frozen weight, of all tokens.
-pub(super) fn quantised_linear(sizes: &Sizes, float: f64) -> Vec<Work> {
-    use didact_kernels::quantised_linear;
-    let dense = Linear {
-        rows: sizes.tokens(),
-        inputs: sizes.hidden,
-        outputs: sizes.mlp,
-        float,
-    };
-    let passes = BITS.map(|(bits, width)| {
-        let counts = counts::QuantisedLinear { dense, bits: width };
-        let text = dense_text(dense);
-        [
-            work(
-                &format!("{width} bits, forward"),
-                &text,
-                counts.forward(),
-                move |device, dtype| {
-                    let x = random([dense.rows, dense.inputs], 1.0, device, dtype);
-                    let mut weights = matrices(dense, bits);
-                    Box::new(move || {
-                        weights.swap(0, 1);
-                        let _ = quantised_linear(x.clone(), &weights[0]);
-                    })
-                },
-            ),
-            work(
-                &format!("{width} bits, backward"),
-                &text,
-                counts.backward(),
-                move |device, dtype| {
-                    let gradient = random([dense.rows, dense.outputs], 1.0, device, dtype);
-                    let gradient = gradient.into_dispatch();
-                    let mut weights = matrices(dense, bits);
-                    Box::new(move || {
-                        weights.swap(0, 1);
-                        let _ = Dispatch::quantised_product_backward(
-                            gradient.clone(),
-                            weights[0].clone(),
-                        );
-                    })
-                },
-            ),
-        ]
-    });
-    passes.into_iter().flatten().collect()
-}
-
-/// The same of few rows, which are f32.
-pub(super) fn streamed_quantised_product(sizes: &Sizes, _: f64) -> Vec<Work> {
-    use didact_kernels::streamed_quantised_product;
-    let batch = sizes.batch;
-    let (inputs, outputs) = (sizes.hidden, sizes.mlp);
-    let works = BITS.map(|(bits, width)| {
-        [1, 8, batch].map(|rows| {
-            let dense = Linear {
-                rows,
-                inputs,
-                outputs,
-                float: 4.0,
-            };
-            let counts = counts::QuantisedLinear { dense, bits: width };
-            work(
-                &format!("{width} bits, f32"),
-                &dense_text(dense),
-                counts.streamed(),
-                move |device, _| {
-                    let x = random([rows, inputs], 1.0, device, DType::F32);
-                    let mut weights = matrices(dense, bits);
-                    Box::new(move || {
-                        weights.swap(0, 1);
-                        let _ = streamed_quantised_product(x.clone(), &weights[0]);
-                    })
-                },
-            )
-        })
-    });
-    works.into_iter().flatten().collect()
 }
