@@ -1,8 +1,9 @@
 //! What the measuring commands run in a process of Didact's own: `didact-bench COMMAND`.
 //!
-//! `cargo xtask bench-peers` starts it; by hand it is of little use.
+//! `gpu` is for whoever has a GPU; the others are started by `cargo xtask bench-peers`, and by hand of little use.
 #![forbid(unsafe_code)]
 
+mod gpu;
 mod peer;
 
 use std::path::{Path, PathBuf};
@@ -44,12 +45,15 @@ enum Command {
         #[arg(long)]
         folder: PathBuf,
     },
+    /// Checks and times every operation on a GPU, beside what it should take; `--predict` needs no GPU.
+    Gpu(gpu::Options),
 }
 
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Peer { model } => peer::run(&model),
         Command::Convert { gguf, folder } => convert(&gguf, &folder),
+        Command::Gpu(options) => gpu::run(&options),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
