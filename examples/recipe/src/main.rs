@@ -163,6 +163,7 @@ mod tests {
                 name: "a machine".into(),
                 operations_per_second: 1e12,
                 bytes_per_second: 1e12,
+                memory: None,
             };
             let plan = recipe.plan("nowhere", &machine).unwrap();
             assert_eq!(plan.stages.len(), recipe.stages.len());

@@ -245,7 +245,7 @@ impl Making<'_> {
         if let Some(folder) = self.folders.get(name) {
             return Ok(Located {
                 path: folder.join(MODEL),
-                weights: didact_rl::memory::WeightStorage::F32,
+                weights: self.run.recipe.trained_weights(name),
             });
         }
         let recipe = self.run.recipe;
@@ -261,9 +261,10 @@ impl Making<'_> {
 
     /// The model that a stage trains.
     fn begin(&self, name: &str, adapter: Option<&LoraConfig>) -> Result<Decoder> {
-        let decoder = self.load(name)?;
+        let located = self.located(name)?;
+        let decoder = located.load(&self.run.device)?;
         Ok(match adapter {
-            Some(adapter) => decoder.with_adapter(adapter, ADAPTER_SEED)?,
+            Some(adapter) => located.in_precision(decoder.with_adapter(adapter, ADAPTER_SEED)?),
             None => decoder,
         })
     }

@@ -9,7 +9,7 @@ use burn::tensor::{Device, FloatDType};
 use didact_core::Problem;
 use didact_data::{PromptFormat, Tokenizer, read_problems_with};
 use didact_gguf::Gguf;
-use didact_models::{Bits, Decoder, DecoderConfig};
+use didact_models::{Decoder, DecoderConfig};
 use didact_rl::memory::WeightStorage;
 
 use super::{ModelSource, ProblemSource, Recipe};
@@ -45,22 +45,22 @@ impl Located {
     }
 
     pub(super) fn load(&self, device: &Device) -> Result<Decoder> {
-        let bits = match self.weights {
-            WeightStorage::F32 | WeightStorage::Half => None,
-            WeightStorage::EightBit => Some(Bits::Eight),
-            WeightStorage::FourBit => Some(Bits::Four),
-        };
-        let decoder = match (self.is_folder(), bits) {
+        let decoder = match (self.is_folder(), self.weights.bits()) {
             (true, None) => Decoder::load_folder(&self.path, device)?,
             (true, Some(bits)) => Decoder::load_folder_quantised(&self.path, bits, device)?,
             (false, None) => Decoder::load_gguf(&self.gguf()?, device)?,
             (false, Some(bits)) => Decoder::load_gguf_quantised(&self.gguf()?, bits, device)?,
         };
-        Ok(if self.weights == WeightStorage::Half {
+        Ok(self.in_precision(decoder))
+    }
+
+    /// The decoder, and an adapter that it has got since, in the precision of the weights that are not frozen.
+    pub(super) fn in_precision(&self, decoder: Decoder) -> Decoder {
+        if self.weights.is_half() {
             decoder.cast(FloatDType::BF16)
         } else {
             decoder
-        })
+        }
     }
 
     fn gguf(&self) -> Result<Gguf> {
@@ -85,6 +85,16 @@ impl Recipe {
             (Some(found), _) => found.sizes(),
             (None, Some(sizes)) => Ok(DecoderConfig::from_file(self.at(sizes))?),
             (None, None) => Err(self.missing("models", name, &source.path, "sizes")),
+        }
+    }
+
+    /// How a stage's trained model is kept when it is read again: saved whole, it is in half precision if what
+    /// training began with was.
+    pub(super) fn trained_weights(&self, name: &str) -> WeightStorage {
+        if self.models[self.origin(name)].weights.is_half() {
+            WeightStorage::Half
+        } else {
+            WeightStorage::F32
         }
     }
 
