@@ -238,13 +238,13 @@ impl TeacherTrainer {
         self.trainer.into_policy()
     }
 
-    /// The reference as it is now.
+    /// The reference as it is now; with `park_weights`, in host memory.
     #[must_use]
     pub const fn reference(&self) -> &ReferencePolicy {
         &self.engines.reference
     }
 
-    /// The student as it is now.
+    /// The student as it is now; with `park_weights`, in host memory unless its weights are the policy's.
     #[must_use]
     pub const fn student(&self) -> &Decoder {
         self.engines.student.engine.decoder()

@@ -111,8 +111,12 @@ impl<'a> Inputs<'a> {
         }
         let mut settings = value(stage)?;
         if let Some(settings) = settings.as_object_mut() {
-            // It changes an estimate, not the outcome.
+            // They change an estimate or where weights lie, not the outcome.
             settings.remove("expected_completion_tokens");
+            for table in ["training", "sampling"] {
+                let table = settings.get_mut(table).and_then(Value::as_object_mut);
+                table.and_then(|table| table.remove("park_weights"));
+            }
         }
         let rewarded = matches!(stage, Stage::Teach(_) | Stage::Collect(_));
         let reward = rewarded.then(|| value(&self.recipe.reward)).transpose()?;
