@@ -66,6 +66,7 @@ mod machine;
 mod plan;
 mod run;
 mod source;
+mod table;
 
 pub use cost::Work;
 pub use machine::Machine;

@@ -6,6 +6,7 @@ use std::path::Path;
 use burn::tensor::Device;
 use didact_distill::recipe::{Machine, Run, StageOutcome};
 use didact_distill::{Error, Recipe, json_lines};
+use didact_models::Decoder;
 use didact_rl::{MetricsRecord, Observer, StopFlag};
 
 mod common;
@@ -100,6 +101,7 @@ fn machine() -> Machine {
         name: "a machine".into(),
         operations_per_second: 1e9,
         bytes_per_second: 1e9,
+        memory: None,
     }
 }
 
@@ -334,4 +336,85 @@ fn what_means_nothing_is_refused_by_name() {
         error.contains("stage teacher") && error.contains("steps"),
         "{error}"
     );
+}
+
+#[test]
+fn a_plan_says_what_fits_into_a_gpus_memory() {
+    let folder = folder();
+    let text = STAGES.replace("steps = 2", "park_weights = true, steps = 2");
+    let recipe = recipe(folder.path(), &text);
+    let error = recipe.plan(folder.path(), &machine()).unwrap_err();
+    let error = error.to_string();
+    assert!(
+        error.contains("stage teacher") && error.contains("park_weights"),
+        "{error}"
+    );
+    let plan = |memory| {
+        let memory = Some(memory);
+        let machine = Machine {
+            memory,
+            ..machine()
+        };
+        recipe.plan(folder.path(), &machine).unwrap()
+    };
+    let peaks = plan(1).stages.into_iter().map(|s| s.memory.peak());
+    let mut peaks: Vec<u64> = peaks.collect();
+    peaks.sort_unstable();
+    // As much as one of the stages needs.
+    let plan = plan(peaks[2]);
+    let fitting = |fits| plan.stages.iter().filter(|s| s.fits == Some(fits)).count();
+    let few = peaks.iter().filter(|&&peak| peak <= peaks[2]).count();
+    assert_eq!((fitting(true), fitting(false)), (few, 6 - few));
+    assert!(few < 6, "{peaks:?}");
+    assert!(plan.stages[1].memory.host() > 0);
+    let shown = plan.to_string();
+    assert!(
+        shown.contains("on host") && shown.contains("  no ") && shown.contains("  yes "),
+        "{shown}"
+    );
+}
+
+#[test]
+fn weights_are_trained_as_the_recipe_says() {
+    let folder = folder();
+    // Whether a saved model's embedding, in f32, has bf16's numbers.
+    let is_half = |folder: &Path| {
+        let decoder = Decoder::load_folder(folder, &Device::flex()).unwrap();
+        let numbers = decoder.output_embedding().try_into_vec_as::<f32>().unwrap();
+        numbers.iter().all(|number| number.to_bits() & 0xffff == 0)
+    };
+    assert!(!is_half(&folder.path().join("base")));
+    let adapter = "problems = \"train\"\nadapter = { rank = 2, alpha = 4.0 }";
+    let mut found = Vec::new();
+    for (weights, adapted) in [
+        ("f32", false),
+        ("half", false),
+        ("half", true),
+        ("four_bit_half", true),
+        ("eight_bit_half", true),
+    ] {
+        let stored = format!("models.base = {{ path = \"base\", weights = \"{weights}\" }}");
+        // Warm-up and teacher: the second begins with what the first saved.
+        let text = STAGES
+            .split("[[stages]]\nkind = \"collect\"")
+            .next()
+            .unwrap();
+        let text = text.replace("models.base.path = \"base\"", &stored);
+        let text = if adapted {
+            text.replace("problems = \"train\"", adapter)
+                .replace("steps = 2", "reference_mixing = false, steps = 2")
+        } else {
+            text
+        };
+        let recipe = recipe(folder.path(), &text);
+        let made = run(&recipe, &folder.path().join(weights));
+        for stage in &made {
+            let half = is_half(&stage.folder.join("model"));
+            assert_eq!(half, weights != "f32", "{weights} {}", stage.name);
+        }
+        found.push(crate::weights(&made, "teacher"));
+    }
+    for (index, weights) in found.iter().enumerate() {
+        assert!(!found[..index].contains(weights), "{index}");
+    }
 }

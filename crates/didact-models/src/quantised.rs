@@ -62,6 +62,17 @@ impl Decoder {
         Some(weight.bits())
     }
 
+    /// Gives up what devices hold of quantised weights, for all that share them; the next product on a device
+    /// uploads them again. Nothing else changes.
+    pub fn free_uploads(&self) {
+        let mut decoder = self.clone();
+        for (_, projection) in projections(&mut decoder) {
+            if let Some(weight) = &projection.quantised {
+                weight.free_uploads();
+            }
+        }
+    }
+
     /// The same with quantised weights as parameters, in the precision and on the device of the others; a clone
     /// where none is quantised.
     ///

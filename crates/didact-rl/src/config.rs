@@ -88,6 +88,11 @@ pub struct TeacherConfig {
     /// Whether the backward pass computes each layer again instead of keeping all activations: a third more
     /// time for the memory of one layer; the result is the same. Default no.
     pub recompute_layers: bool,
+    /// Whether the weights of the reference and of a student of its own lie in host memory while they do not score:
+    /// each is copied to the device before it scores, and the copy given up after. It frees a GPU's memory and takes
+    /// time; the result is the same. Under an adapter the reference shares the policy's weights and stays, and so
+    /// does a student that is the policy. On the CPU it means nothing and is an error. Default false.
+    pub park_weights: bool,
     /// When held-out problems are looked at; without it, before the first step and after the last.
     pub evaluation: Option<EvaluationConfig>,
     /// When the run warns that something looks wrong.
@@ -200,6 +205,7 @@ impl TeacherConfig {
             }),
             micro_batch_tokens: 16384,
             recompute_layers: false,
+            park_weights: false,
             evaluation: None,
             warnings: WatchConfig::default(),
             engine: EngineConfig::default(),
@@ -363,6 +369,7 @@ impl TeacherConfig {
                 .map_or(ReferenceRule::Fixed, ReferenceRule::Mixed),
             micro_batch_tokens: self.micro_batch_tokens,
             recompute_layers: self.recompute_layers,
+            park_weights: self.park_weights,
             evaluation,
             warnings: self.warnings,
             engine: self.engine.clone(),
@@ -413,6 +420,8 @@ pub struct ResolvedTeacherConfig {
     pub micro_batch_tokens: usize,
     /// Whether the backward pass computes each layer again.
     pub recompute_layers: bool,
+    /// Whether models that only score have their weights in host memory while they do not.
+    pub park_weights: bool,
     /// When and how held-out problems are looked at.
     pub evaluation: EvaluationConfig,
     /// When the run warns.

@@ -41,6 +41,7 @@ pub mod metrics;
 pub mod non_finite;
 pub mod observer;
 pub mod optimizer;
+mod parking;
 pub mod reference_policy;
 pub mod report;
 pub mod rescore;

@@ -3,39 +3,60 @@
 //! Owns formulas over the sizes of models and steps. Knows no tensor and measures nothing: `memory/peak` of a run's
 //! metrics is what was taken.
 //!
-//! Bytes on the CPU, where tensors are exact to the byte; a GPU's pools hold more than is asked for. With `P` numbers
-//! in a model's parameters, `T` in those that are trained, `H` hidden width, `I` the MLP's, `Q` query width (heads
-//! times their width), `K` key width, `L` layers, `V` vocabulary, `m` tokens of the largest micro-batch, and four bytes
-//! a number unless said otherwise:
+//! Bytes of tensors: on the CPU they are exact; a GPU's pools hold more than is asked for, and its driver and kernels
+//! take some hundreds of megabytes. With `P` numbers in a model's parameters, `T` in those that are trained, `A` in an
+//! adapter, `H` hidden width, `I` the MLP's, `Q` query width (heads times their width), `K` key width, `L` layers, `V`
+//! vocabulary, `m` tokens of the largest micro-batch, and `n` bytes a number, 4 or with weights of half precision 2:
 //!
 //! | part | bytes |
 //! |---|---|
-//! | weights | `4·P`; frozen projections of 8 or 4 bits take 1.125 or 0.625 a number |
-//! | reference | `4·P`; under an adapter nothing, since it is the base below it |
-//! | student | its own weights; in self-teaching nothing, but `4·P` for an initial student beside a mixed reference |
+//! | weights | `n·P`; frozen projections of 8 or 4 bits take 1.125 or 0.625 a number, on a GPU 1.25 or 0.75 |
+//! | adapter | `n·A` |
+//! | reference | `n·P`; under an adapter nothing, since it is the base below it |
+//! | student | its own weights; in self-teaching nothing, but `n·P` for an initial student beside a mixed reference |
 //! | optimizer | AdamW `8·T`; Muon `4` a number of the layers' matrices, `8` of the rest; and `4·T` of master weights in half precision |
 //! | gradients | `4·T`, where a step has several micro-batches to add up |
-//! | activations | `4·m·(L·a + 2·H)` with `a = 4·H + 2·Q + 2·K + 3·I`, and `Q + K` more with norms of heads: what the backward pass reads again |
-//! | … computed again | `4·m·(L·H + a + 2·H)` |
-//! | backward pass | `4·m·(3·I + 4·H)`, a tile of logits, and `4·V·H` where the output embedding is trained |
-//! | keys and values | `8·L·K` a token that is held at once, or the engine's `cache_bytes` if that is less |
+//! | activations | `n·m·(L·a + 2·H)` with `a = 4·H + 2·Q + 2·K + 3·I`, and `Q + K` more with norms of heads: what the backward pass reads again |
+//! | … computed again | `n·m·(L·H + a + 2·H)` |
+//! | backward pass | `n·m·(3·I + 4·H)`, a tile of logits in f32, and `4·V·H` where the output embedding is trained |
+//! | keys and values | `2·n·L·K` a token that is held at once, or the engine's `cache_bytes` if that is less |
 //! | sampling | `16·V` a sequence sampled at once |
-//! | scoring | `4·n·(4·H + 2·Q + 3·I)` for `n` tokens in a pass |
+//! | scoring | `n·t·(4·H + 2·Q + 3·I)` for `t` tokens in a pass |
 //!
-//! As the backward pass goes down, activations are freed and gradients `4·T` come; the larger of the two counts. What
-//! takes turns is not added: the peak is what is always there, and the largest of sampling, scoring, updating and
-//! mixing the reference. Program, tokenizer and texts come on top, some tens of megabytes.
+//! As the backward pass goes down, activations are freed and gradients come, of `4·T`; the larger of the two counts.
+//! What takes turns is not added: the peak is what is always there, and the largest of sampling, scoring, updating and
+//! mixing the reference. Program, tokenizer and texts come on top, some tens of megabytes. The processor has no kernels
+//! for half precision, and computes in temporaries of f32 that are not counted.
+//!
+//! Of models on a GPU, this lies elsewhere or is other:
+//!
+//! | part | on the GPU | on the host |
+//! |---|---|---|
+//! | parked weights | the larger of reference and student, while they score | both, always |
+//! | mixing the reference | the new one, `n·P`; of a parked one nothing | the policy's numbers in f32, `4·P`; of a parked one the new one too |
+//! | optimizer | nothing | all |
+//! | gradients | as the tape makes them, `n·T`, or of one layer where layers are computed again | `4·T`, twice where micro-batches are added up whole |
+//! | quantised weights | codes, scales and minima | the same again, from which they are uploaded |
+//! | sampling | `4·V` a sequence, and in half precision the largest matrix in f32 | `12·V` a sequence |
+//! | log-probs | a tile of `2²⁴` products in f32, or `2¹⁰` a row | nothing |
+//! | products with quantised weights | `2²⁴` decoded numbers, and `8·m·I` in the backward pass | nothing |
+//! | rollouts | nothing | all |
 
-use std::fmt;
-
+use burn::backend::DispatchDevice;
+use burn::tensor::Device;
 use didact_engine::EngineConfig;
-use didact_models::{DecoderConfig, LoraConfig, WeightPrecision};
+use didact_models::{Bits, DecoderConfig, LoraConfig};
 use serde::{Deserialize, Serialize};
 
-use crate::config::{ReferenceRule, ResolvedTeacherConfig};
+use crate::Result;
+use crate::config::ResolvedTeacherConfig;
 use crate::fine_tune::ResolvedFineTuneConfig;
-use crate::optimizer::OptimizerConfig;
-use crate::{Error, Result};
+
+mod phases;
+mod sizes;
+mod table;
+
+use sizes::{Sizes, Update};
 
 /// How a model's weights are kept.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,12 +65,64 @@ pub enum WeightStorage {
     /// Four bytes a number.
     #[default]
     F32,
-    /// Two bytes a number.
+    /// Two bytes a number: bf16.
     Half,
     /// Frozen projections of 8 bits, with f16 scale and minimum for each 32; the rest f32.
     EightBit,
     /// Frozen projections of 4 bits, with f16 scale and minimum for each 32; the rest f32.
     FourBit,
+    /// Frozen projections of 8 bits; the rest bf16.
+    EightBitHalf,
+    /// Frozen projections of 4 bits; the rest bf16.
+    FourBitHalf,
+}
+
+impl WeightStorage {
+    /// Bits of frozen projections, `None` where they are as the rest.
+    #[must_use]
+    pub const fn bits(self) -> Option<Bits> {
+        match self {
+            Self::F32 | Self::Half => None,
+            Self::EightBit | Self::EightBitHalf => Some(Bits::Eight),
+            Self::FourBit | Self::FourBitHalf => Some(Bits::Four),
+        }
+    }
+
+    /// Whether what is not frozen is bf16 rather than f32, and activations with it.
+    #[must_use]
+    pub const fn is_half(self) -> bool {
+        matches!(self, Self::Half | Self::EightBitHalf | Self::FourBitHalf)
+    }
+
+    /// Bytes of a number that is not frozen.
+    #[must_use]
+    pub const fn number_bytes(self) -> u64 {
+        if self.is_half() { 2 } else { 4 }
+    }
+}
+
+/// Whose memory it is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MemoryPlace {
+    /// The processor's.
+    #[default]
+    Host,
+    /// A GPU's.
+    Device,
+}
+
+impl MemoryPlace {
+    /// Where tensors on `device` lie.
+    #[must_use]
+    pub fn of(device: &Device) -> Self {
+        let inner = device.as_dispatch().clone().inner();
+        if matches!(inner, DispatchDevice::Flex(_)) {
+            Self::Host
+        } else {
+            Self::Device
+        }
+    }
 }
 
 /// A model as it will be in memory.
@@ -61,16 +134,17 @@ pub struct PlannedModel<'a> {
     pub weights: WeightStorage,
     /// What is trained beside them; without it, they are trained themselves.
     pub adapter: Option<&'a LoraConfig>,
+    /// Where it runs.
+    pub place: MemoryPlace,
 }
 
 impl PlannedModel<'_> {
-    /// Bytes of its weights and of its adapter.
+    /// Bytes of its weights and of its adapter, where it runs.
     ///
     /// # Errors
     /// An adapter that means nothing for the model; sizes beyond 64 bits.
     pub fn bytes(&self) -> Result<u64> {
-        let sizes = Sizes::new(self)?;
-        Ok(sizes.weight_bytes + 4 * sizes.adapter)
+        Ok(Sizes::new(self)?.bytes(self.place))
     }
 }
 
@@ -80,6 +154,7 @@ impl<'a> From<&'a DecoderConfig> for PlannedModel<'a> {
             config,
             weights: WeightStorage::F32,
             adapter: None,
+            place: MemoryPlace::Host,
         }
     }
 }
@@ -118,11 +193,13 @@ pub struct MemoryPart {
     pub name: String,
     /// When.
     pub phase: MemoryPhase,
+    /// Where.
+    pub place: MemoryPlace,
     /// How many bytes.
     pub bytes: u64,
 }
 
-/// The memory that a stage will take, part by part.
+/// The memory that a stage will take, part by part: that of the device its models run on, and of a GPU's host.
 ///
 /// ```
 /// use didact_models::{DecoderConfig, DecoderOptions, Family};
@@ -139,6 +216,8 @@ pub struct MemoryPart {
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct MemoryEstimate {
+    /// Where the models run.
+    place: MemoryPlace,
     parts: Vec<MemoryPart>,
 }
 
@@ -146,7 +225,8 @@ impl MemoryEstimate {
     /// Of a teacher's training, whose longest prompt has `prompt_tokens` tokens.
     ///
     /// # Errors
-    /// An adapter that means nothing for its model; sizes beyond 64 bits.
+    /// An adapter that means nothing for its model; weights that are to be parked where that frees nothing; sizes
+    /// beyond 64 bits.
     pub fn of_teacher(
         policy: &PlannedModel<'_>,
         student: &PlannedStudent<'_>,
@@ -157,25 +237,12 @@ impl MemoryEstimate {
         let samples = (config.problems_per_step * config.group_size) as u64;
         let groups = config.problems_per_step as u64;
         let tokens = groups * prompt + samples * completion;
-        let mut estimate = Self { parts: Vec::new() };
+        let mut estimate = Self::new(policy.place);
         let sizes = Sizes::new(policy)?;
         estimate.add_training(&sizes, &config.optimizer);
-
-        let mixed = matches!(config.reference, ReferenceRule::Mixed(_));
-        let own_reference = policy.adapter.is_none();
-        if own_reference {
-            estimate.add("reference", MemoryPhase::Throughout, sizes.weight_bytes);
-        }
-        let (student_bytes, student_reads) = match student {
-            PlannedStudent::Separate(model) => {
-                (model.bytes()?, Sizes::new(model)?.scoring_numbers())
-            }
-            PlannedStudent::Initial if own_reference && mixed => (sizes.weight_bytes, 0),
-            PlannedStudent::Initial | PlannedStudent::Current => (0, 0),
-        };
-        estimate.add("student", MemoryPhase::Throughout, student_bytes);
+        estimate.add_readers(policy, student, config)?;
         // Ids, log-probs of sampling, policy, reference and student, and advantages, with as much for the texts.
-        estimate.add("rollouts", MemoryPhase::Throughout, 64 * tokens);
+        estimate.add_on_host("rollouts", MemoryPhase::Throughout, 64 * tokens);
 
         estimate.add_generation(
             &sizes,
@@ -187,12 +254,11 @@ impl MemoryEstimate {
         let read = (config.engine.max_batch_tokens.get() as u64)
             .max(longest)
             .min(tokens);
-        let numbers = sizes.scoring_numbers().max(student_reads);
-        estimate.add(
-            "a pass that scores",
-            MemoryPhase::Scoring,
-            4 * read * numbers,
-        );
+        let mut pass = sizes.pass_bytes(read);
+        if let PlannedStudent::Separate(student) = student {
+            pass = pass.max(Sizes::new(student)?.pass_bytes(read));
+        }
+        estimate.add_scoring_pass(&sizes, pass, read);
 
         let update = Update {
             tokens,
@@ -201,14 +267,6 @@ impl MemoryEstimate {
             recompute_layers: config.recompute_layers,
         };
         estimate.add_update(&sizes, &update);
-        if mixed && own_reference {
-            // A copy of the policy's numbers, and the new reference beside the old.
-            estimate.add(
-                "policy read, new reference",
-                MemoryPhase::Mixing,
-                2 * sizes.weight_bytes,
-            );
-        }
         Ok(estimate)
     }
 
@@ -222,7 +280,7 @@ impl MemoryEstimate {
         example_tokens: usize,
     ) -> Result<Self> {
         let sizes = Sizes::new(model)?;
-        let mut estimate = Self { parts: Vec::new() };
+        let mut estimate = Self::new(model.place);
         estimate.add_training(&sizes, &config.optimizer);
         let longest = example_tokens.min(config.max_tokens) as u64;
         let update = Update {
@@ -248,26 +306,29 @@ impl MemoryEstimate {
         tokens: [usize; 2],
     ) -> Result<Self> {
         let sizes = Sizes::new(model)?;
-        let mut estimate = Self { parts: Vec::new() };
-        estimate.add("weights", MemoryPhase::Throughout, model.bytes()?);
+        let mut estimate = Self::new(model.place);
+        estimate.add_weights("weights", &sizes);
         let [counts, tokens] = [counts, tokens].map(|pair| pair.map(|n| n as u64));
         estimate.add_generation(&sizes, engine, counts, tokens);
         if let Some(reader) = reader {
-            estimate.add("student", MemoryPhase::Throughout, reader.bytes()?);
+            let reader = Sizes::new(reader)?;
+            estimate.add_weights("student", &reader);
             let longest = tokens[0] + tokens[1];
             let read = (engine.max_batch_tokens.get() as u64)
                 .max(longest)
                 .min(counts[1] * longest);
-            let numbers = Sizes::new(reader)?
-                .scoring_numbers()
-                .max(sizes.scoring_numbers());
-            let pass = 4 * read * numbers;
-            estimate.add("a pass that scores", MemoryPhase::Scoring, pass);
+            let pass = sizes.pass_bytes(read).max(reader.pass_bytes(read));
+            estimate.add_scoring_pass(&sizes, pass, read);
         }
         Ok(estimate)
     }
 
-    /// The same with something else that is held throughout, such as models that other stages need.
+    const fn new(place: MemoryPlace) -> Self {
+        let parts = Vec::new();
+        Self { place, parts }
+    }
+
+    /// The same with something else that is held throughout where the models run, such as models that other stages need.
     #[must_use]
     pub fn with(mut self, name: impl Into<String>, bytes: u64) -> Self {
         self.add(name, MemoryPhase::Throughout, bytes);
@@ -280,226 +341,77 @@ impl MemoryEstimate {
         &self.parts
     }
 
-    /// Bytes of one phase's own parts.
+    /// Where the models run.
+    #[must_use]
+    pub const fn place(&self) -> MemoryPlace {
+        self.place
+    }
+
+    /// Bytes of one phase's own parts where the models run.
     #[must_use]
     pub fn bytes_of(&self, phase: MemoryPhase) -> u64 {
-        let parts = self.parts.iter().filter(|part| part.phase == phase);
+        self.bytes_at(self.place, phase)
+    }
+
+    /// The most bytes at any time where the models run: what is held throughout, and the largest of the phases.
+    #[must_use]
+    pub fn peak(&self) -> u64 {
+        self.peak_of(self.place)
+    }
+
+    /// The most bytes at any time on the host of a GPU that the models run on; 0 of models that run on the CPU.
+    #[must_use]
+    pub fn host(&self) -> u64 {
+        match self.place {
+            MemoryPlace::Host => 0,
+            MemoryPlace::Device => self.peak_of(MemoryPlace::Host),
+        }
+    }
+
+    fn bytes_at(&self, place: MemoryPlace, phase: MemoryPhase) -> u64 {
+        let parts = self.parts.iter();
+        let parts = parts.filter(|part| (part.place, part.phase) == (place, phase));
         parts.map(|part| part.bytes).sum()
     }
 
-    /// The most bytes at any time: what is held throughout, and the largest of the phases.
-    #[must_use]
-    pub fn peak(&self) -> u64 {
+    fn peak_of(&self, place: MemoryPlace) -> u64 {
         let phases = [
             MemoryPhase::Sampling,
             MemoryPhase::Scoring,
             MemoryPhase::Updating,
             MemoryPhase::Mixing,
         ];
-        let largest = phases.map(|phase| self.bytes_of(phase)).into_iter().max();
-        self.bytes_of(MemoryPhase::Throughout) + largest.unwrap_or(0)
+        let largest = phases
+            .map(|phase| self.bytes_at(place, phase))
+            .into_iter()
+            .max();
+        self.bytes_at(place, MemoryPhase::Throughout) + largest.unwrap_or(0)
     }
 
-    fn add(&mut self, name: impl Into<String>, phase: MemoryPhase, bytes: u64) {
-        if bytes > 0 {
-            let name = name.into();
-            self.parts.push(MemoryPart { name, phase, bytes });
-        }
-    }
-
-    /// What is trained, and the optimizer's state.
-    fn add_training(&mut self, sizes: &Sizes, optimizer: &OptimizerConfig) {
-        self.add("weights", MemoryPhase::Throughout, sizes.weight_bytes);
-        self.add("adapter", MemoryPhase::Throughout, 4 * sizes.adapter);
-        let state = match optimizer {
-            OptimizerConfig::Adamw(_) => 8 * sizes.trained,
-            OptimizerConfig::Muon(_) => 8 * sizes.trained - 4 * sizes.trained_matrices,
-        };
-        let master = if sizes.half { 4 * sizes.trained } else { 0 };
-        self.add("optimizer state", MemoryPhase::Throughout, state + master);
-    }
-
-    fn add_generation(
+    fn add_at(
         &mut self,
-        sizes: &Sizes,
-        engine: &EngineConfig,
-        [groups, samples]: [u64; 2],
-        [prompt, completion]: [u64; 2],
+        place: MemoryPlace,
+        name: impl Into<String>,
+        phase: MemoryPhase,
+        bytes: u64,
     ) {
-        let page = engine.page_tokens.get() as u64;
-        let whole = |tokens: u64| tokens.div_ceil(page) * page;
-        let side_by_side = samples.min(engine.max_batch.get() as u64);
-        let prompts = groups.min(side_by_side * groups / samples.max(1) + 1);
-        let slots = prompts * whole(prompt) + side_by_side * whole(completion);
-        let cache = (8 * sizes.layers * sizes.keys * slots).min(engine.cache_bytes);
-        self.add("keys and values", MemoryPhase::Sampling, cache);
-        let logits = 16 * sizes.vocabulary * side_by_side;
-        self.add("logits that are sampled", MemoryPhase::Sampling, logits);
-        let read = (engine.max_batch_tokens.get() as u64)
-            .min(engine.prefill_chunk.get() as u64)
-            .min(prompts * prompt);
-        let reading = 4 * read * sizes.scoring_numbers();
-        self.add("a pass that reads prompts", MemoryPhase::Sampling, reading);
-        if engine.decoding_weights == WeightPrecision::Bf16 {
-            // Made at the first generation after an update, and kept to the next update.
-            for phase in [MemoryPhase::Sampling, MemoryPhase::Scoring] {
-                self.add("weights in bf16", phase, 2 * sizes.parameters);
-            }
+        if bytes > 0 {
+            self.parts.push(MemoryPart {
+                name: name.into(),
+                phase,
+                place,
+                bytes,
+            });
         }
     }
 
-    fn add_update(&mut self, sizes: &Sizes, update: &Update) {
-        let tokens = update.micro_batch();
-        let gradients = 4 * sizes.trained;
-        if update.tokens > tokens && !update.recompute_layers {
-            self.add("gradients", MemoryPhase::Updating, gradients);
-        }
-        let per_layer = sizes.activation_numbers;
-        let kept = if update.recompute_layers {
-            sizes.layers * sizes.hidden + per_layer
-        } else {
-            sizes.layers * per_layer
-        };
-        let activations = 4 * tokens * (kept + 2 * sizes.hidden);
-        let (name, largest) = if update.recompute_layers {
-            // The sum of all gradients is there while the last layers are computed again.
-            ("activations and gradients", activations + gradients)
-        } else {
-            ("activations, then gradients", activations.max(gradients))
-        };
-        self.add(name, MemoryPhase::Updating, largest);
-        let logits = 4 * tokens.min(BACKWARD_ROWS) * sizes.vocabulary.min(BACKWARD_TILE);
-        let embedding = if sizes.trains_embedding {
-            4 * sizes.vocabulary * sizes.hidden
-        } else {
-            0
-        };
-        let working = 4 * tokens * (3 * sizes.intermediate + 4 * sizes.hidden);
-        self.add(
-            "backward pass",
-            MemoryPhase::Updating,
-            working + logits + embedding,
-        );
-    }
-}
-
-/// Rows and columns of the tile of logits that the backward pass of the output has at once.
-const BACKWARD_ROWS: u64 = 2048;
-const BACKWARD_TILE: u64 = 2048;
-
-impl fmt::Display for MemoryEstimate {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let megabytes = |bytes: u64| bytes as f64 / 1e6;
-        for (phase, title) in [
-            (MemoryPhase::Throughout, "always"),
-            (MemoryPhase::Sampling, "sampling"),
-            (MemoryPhase::Scoring, "scoring"),
-            (MemoryPhase::Updating, "updating"),
-            (MemoryPhase::Mixing, "mixing the reference"),
-        ] {
-            let parts = self.parts.iter().filter(|part| part.phase == phase);
-            for (index, part) in parts.enumerate() {
-                let title = if index == 0 { title } else { "" };
-                let mb = megabytes(part.bytes);
-                writeln!(f, "{title:21} {:28} {mb:>10.1} MB", part.name)?;
-            }
-        }
-        let peak = megabytes(self.peak());
-        write!(f, "{:21} {:28} {peak:>10.1} MB", "at most", "")
-    }
-}
-
-/// One step's tokens.
-struct Update {
-    tokens: u64,
-    longest: u64,
-    micro_batch_tokens: u64,
-    recompute_layers: bool,
-}
-
-impl Update {
-    /// Tokens of the largest micro-batch: a longer sequence goes alone.
-    fn micro_batch(&self) -> u64 {
-        self.micro_batch_tokens.max(self.longest).min(self.tokens)
-    }
-}
-
-/// A model in numbers.
-struct Sizes {
-    parameters: u64,
-    weight_bytes: u64,
-    half: bool,
-    adapter: u64,
-    trained: u64,
-    trained_matrices: u64,
-    trains_embedding: bool,
-    /// What one token leaves in one layer for the backward pass.
-    activation_numbers: u64,
-    layers: u64,
-    hidden: u64,
-    intermediate: u64,
-    queries: u64,
-    keys: u64,
-    vocabulary: u64,
-}
-
-impl Sizes {
-    fn new(model: &PlannedModel<'_>) -> Result<Self> {
-        let config = model.config;
-        let parameters = config
-            .parameter_count()
-            .ok_or_else(|| Error::Configuration {
-                key: "model".to_owned(),
-                problem: "its parameters cannot be counted in 64 bits".to_owned(),
-            })?;
-        let hidden = config.hidden_size as u64;
-        let intermediate = config.intermediate_size as u64;
-        let layers = config.num_hidden_layers as u64;
-        let queries = (config.num_attention_heads * config.head_dim) as u64;
-        let keys = (config.num_key_value_heads * config.head_dim) as u64;
-        let projections = layers * hidden * (2 * queries + 2 * keys + 3 * intermediate);
-        // 1.125 and 0.625 bytes as whole numbers.
-        let rest = 4 * (parameters - projections);
-        let weight_bytes = match model.weights {
-            WeightStorage::F32 => 4 * parameters,
-            WeightStorage::Half => 2 * parameters,
-            WeightStorage::EightBit => rest + projections * 18 / 16,
-            WeightStorage::FourBit => rest + projections * 10 / 16,
-        };
-        let adapter = match model.adapter {
-            Some(adapter) => adapter.parameter_count(config)?,
-            None => 0,
-        };
-        let (trained, trained_matrices) = match model.adapter {
-            Some(_) => (adapter, adapter),
-            None => (parameters, projections),
-        };
-        let heads = if config.family.has_query_key_norm() {
-            queries + keys
-        } else {
-            0
-        };
-        Ok(Self {
-            parameters,
-            weight_bytes,
-            half: model.weights == WeightStorage::Half && model.adapter.is_none(),
-            adapter,
-            trained,
-            trained_matrices,
-            trains_embedding: model.adapter.is_none(),
-            activation_numbers: 4 * hidden + 2 * queries + 2 * keys + 3 * intermediate + heads,
-            layers,
-            hidden,
-            intermediate,
-            queries,
-            keys,
-            vocabulary: config.vocab_size as u64,
-        })
+    /// Where the models run.
+    fn add(&mut self, name: impl Into<String>, phase: MemoryPhase, bytes: u64) {
+        self.add_at(self.place, name, phase, bytes);
     }
 
-    /// What one token takes in a pass without gradients.
-    fn scoring_numbers(&self) -> u64 {
-        4 * self.hidden + 2 * self.queries + 3 * self.intermediate
+    fn add_on_host(&mut self, name: impl Into<String>, phase: MemoryPhase, bytes: u64) {
+        self.add_at(MemoryPlace::Host, name, phase, bytes);
     }
 }
 

@@ -5,15 +5,16 @@
 use std::collections::BTreeMap;
 
 use burn::module::Param;
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::{Device, Tensor, TensorData};
 use didact_core::{Score, ScoreRequest, TokenLogProbs};
-use didact_engine::{EngineConfig, LocalEngine};
+use didact_engine::EngineConfig;
 use didact_models::{Decoder, ParameterMapper, ParameterVisitor};
 use rayon::prelude::*;
 
 use crate::checkpoint::set_parameters;
 use crate::config::ReferenceRule;
 use crate::gradients::{CHUNK, mutable, read_f32, values};
+use crate::parking::ScoringEngine;
 use crate::{Error, Result};
 
 /// A frozen copy of the policy that may follow it: `reference ← α · policy + (1 − α) · reference`.
@@ -23,7 +24,7 @@ use crate::{Error, Result};
 /// weights for good, and a fresh adapter, which adds zeros, is left off.
 #[derive(Debug)]
 pub struct ReferencePolicy {
-    engine: LocalEngine,
+    engine: ScoringEngine,
     rule: ReferenceRule,
     mixed: bool,
 }
@@ -35,6 +36,17 @@ impl ReferencePolicy {
     /// [`Error::Configuration`] where a policy with an adapter should be mixed in: the two matrices mixed one by one
     /// are not the mixture of what they add.
     pub fn new(policy: &Decoder, rule: ReferenceRule, engine: EngineConfig) -> Result<Self> {
+        Self::parked(policy, rule, engine, None)
+    }
+
+    /// The same; with `parked_from`, it scores there and has its weights in host memory otherwise, where it is mixed
+    /// with the policy too.
+    pub(crate) fn parked(
+        policy: &Decoder,
+        rule: ReferenceRule,
+        engine: EngineConfig,
+        parked_from: Option<&Device>,
+    ) -> Result<Self> {
         if policy.adapter().is_some() && matches!(rule, ReferenceRule::Mixed(_)) {
             return Err(Error::Configuration {
                 key: "reference_mixing".to_owned(),
@@ -48,7 +60,7 @@ impl ReferencePolicy {
             policy.clone()
         };
         Ok(Self {
-            engine: LocalEngine::new(reference, engine),
+            engine: ScoringEngine::new(reference, engine, parked_from),
             rule,
             mixed: false,
         })

@@ -18,6 +18,7 @@ use crate::metrics::{Metrics, peak_memory};
 use crate::non_finite::Skipped;
 use crate::observer::{MetricsKind, MetricsRecord, Observer, Phase, Progress};
 use crate::optimizer::OptimizerState;
+use crate::parking::Parked;
 use crate::reference_policy::ReferencePolicy;
 use crate::rollout::{
     Group, PreparedProblem, RolloutModels, RolloutOrigin, RolloutRecord, SampleOptions, TeacherTask,
@@ -115,7 +116,7 @@ impl TeacherTrainer {
     /// A trainer that has not made a step yet, with the configuration's curriculum over `problems`.
     ///
     /// # Errors
-    /// A configuration key, such as mixing a policy with an adapter into its reference; no problems; a prompt longer than allowed, by problem; a policy that is frozen; a
+    /// A configuration key, such as mixing a policy with an adapter into its reference or parking what frees nothing; no problems; a prompt longer than allowed, by problem; a policy that is frozen; a
     /// tokenizer without an end of sequence.
     pub fn new(
         models: TeacherModels,
@@ -145,17 +146,27 @@ impl TeacherTrainer {
             micro_batch_tokens: config.micro_batch_tokens,
             recompute_layers: config.recompute_layers,
         };
+        let parked = if config.park_weights {
+            Parked::of(&models.policy, &models.student)?
+        } else {
+            Parked::default()
+        };
         let trainer = Trainer::new(models.policy, config.optimizer, options)?;
         let token_bytes: Arc<dyn TokenBytes> = task.tokenizer.clone();
         let policy = LocalEngine::new(trainer.policy()?.clone(), config.engine.clone())
             .with_token_bytes(token_bytes);
-        let reference =
-            ReferencePolicy::new(trainer.policy()?, config.reference, config.engine.clone())?;
+        let reference = ReferencePolicy::parked(
+            trainer.policy()?,
+            config.reference,
+            config.engine.clone(),
+            parked.reference.as_ref(),
+        )?;
         let student = Student::new(
             models.student,
             trainer.policy()?,
             reference.decoder(),
             &config.engine,
+            parked.student.as_ref(),
         );
         let curriculum = config.curriculum.build(config.seed, problems)?;
         let state = RunState {
@@ -229,13 +240,13 @@ impl TeacherTrainer {
         self.trainer.into_policy()
     }
 
-    /// The reference as it is now.
+    /// The reference as it is now; with `park_weights`, in host memory.
     #[must_use]
     pub const fn reference(&self) -> &ReferencePolicy {
         &self.engines.reference
     }
 
-    /// The student as it is now.
+    /// The student as it is now; with `park_weights`, in host memory unless its weights are the policy's.
     #[must_use]
     pub const fn student(&self) -> &Decoder {
         self.engines.student.engine.decoder()

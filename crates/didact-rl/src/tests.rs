@@ -21,6 +21,7 @@ mod half_precision;
 mod invariants;
 mod lora;
 mod optimizer;
+mod parking;
 mod rescoring;
 mod resume;
 mod self_teaching;

@@ -10,7 +10,7 @@ use burn::tensor::Device;
 use didact_core::{Problem, Span};
 use didact_data::{PromptFormat, SupervisedExample, Tags, Tokenizer};
 use didact_models::{Decoder, DecoderConfig, DecoderOptions, Family, LoraConfig};
-use didact_rl::memory::{MemoryEstimate, PlannedModel, PlannedStudent, WeightStorage};
+use didact_rl::memory::{MemoryEstimate, MemoryPlace, PlannedModel, PlannedStudent, WeightStorage};
 use didact_rl::metrics::peak_memory;
 use didact_rl::{
     FineTuneConfig, ReferenceMixing, StudentModel, TeacherConfig, TeacherModels, TeacherTask,
@@ -70,6 +70,7 @@ fn fine_tuning(
         config: model,
         weights: WeightStorage::F32,
         adapter,
+        place: MemoryPlace::Host,
     };
     let estimate = MemoryEstimate::of_fine_tune(&planned, &resolved, tokens).unwrap();
     compare(&estimate, || {

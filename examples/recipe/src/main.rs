@@ -157,13 +157,19 @@ mod tests {
 
     #[test]
     fn every_recipe_that_is_shipped_can_be_planned() {
-        for name in ["arithmetic/recipe.toml", "paper/recipe.toml"] {
+        for name in [
+            "arithmetic/recipe.toml",
+            "paper/recipe.toml",
+            "paper/7b-on-one-gpu/24-gb.toml",
+            "paper/7b-on-one-gpu/80-gb.toml",
+        ] {
             let recipe = shipped(name);
-            let machine = Machine {
+            let machine = recipe.machine.clone().unwrap_or_else(|| Machine {
                 name: "a machine".into(),
                 operations_per_second: 1e12,
                 bytes_per_second: 1e12,
-            };
+                memory: None,
+            });
             let plan = recipe.plan("nowhere", &machine).unwrap();
             assert_eq!(plan.stages.len(), recipe.stages.len());
             assert!(plan.peak() > 0 && plan.seconds() > 0.0);

@@ -13,7 +13,7 @@ use clap::ValueEnum;
 use didact::core::Problem;
 use didact::distill::{PlannedStage, Task};
 use didact::models::{Bits, Decoder, DecoderConfig, LoraConfig};
-use didact::rl::memory::{PlannedModel, PlannedStudent, WeightStorage};
+use didact::rl::memory::{MemoryPlace, PlannedModel, PlannedStudent, WeightStorage};
 use didact::rl::{
     MetricsKind, MetricsRecord, RunDirectory, StudentModel, TeacherConfig, TeacherModels,
     TeacherTask, TeacherTrainer,
@@ -129,6 +129,7 @@ pub(crate) fn plan(
             Trained::Lora4 => WeightStorage::FourBit,
         },
         adapter: (trained != Trained::Full).then_some(&lora),
+        place: MemoryPlace::of(&options.device),
     };
     Ok(PlannedStage::teacher(
         &task.teacher,

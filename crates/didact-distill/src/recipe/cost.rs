@@ -9,7 +9,7 @@
 //! batches of sequences; each of its steps reads all weights and the keys and values of the batch once, and takes the
 //! longer of computing and reading.
 
-use didact_models::DecoderConfig;
+use didact_models::{Bits, DecoderConfig};
 use didact_rl::memory::WeightStorage;
 use serde::Serialize;
 
@@ -78,16 +78,11 @@ impl Cost {
             all - embedding
         };
         let layers = config.num_hidden_layers as f64;
-        let bytes_per_parameter = match weights {
-            WeightStorage::F32 => 4.0,
-            WeightStorage::Half => 2.0,
-            WeightStorage::EightBit => 1.125,
-            WeightStorage::FourBit => 0.625,
-        };
-        let number = if weights == WeightStorage::Half {
-            2.0
-        } else {
-            4.0
+        let number = weights.number_bytes() as f64;
+        let bytes_per_parameter = match weights.bits() {
+            None => number,
+            Some(Bits::Eight) => 1.125,
+            Some(Bits::Four) => 0.625,
         };
         Self {
             parameters,
@@ -186,6 +181,7 @@ mod tests {
             name: "a machine".into(),
             operations_per_second,
             bytes_per_second,
+            memory: None,
         };
         let slow_memory = work.seconds(&machine(f64::INFINITY, 1.0));
         assert_eq!(slow_memory, 12.0 * read);

@@ -5,7 +5,9 @@
 use std::time::Instant;
 
 use burn::tensor::{Device, Distribution, Tensor};
-use serde::{Deserialize, Serialize};
+use didact_rl::memory::MemoryPlace;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// What a machine does in a second.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -17,6 +19,42 @@ pub struct Machine {
     pub operations_per_second: f64,
     /// Bytes a second that it reads, all devices together.
     pub bytes_per_second: f64,
+    /// Bytes of one GPU's memory, in a file a number or such as `"80 GB"` or `"22 GiB"`. With it, stages are planned with
+    /// their models on that GPU, and the plan says which fit; without it, everything is counted as on the processor.
+    #[serde(default, deserialize_with = "memory")]
+    pub memory: Option<u64>,
+}
+
+/// A number of bytes, or one with a unit.
+fn memory<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged, expecting = "expected bytes, or a text such as \"80 GB\"")]
+    enum Given {
+        Bytes(u64),
+        Text(String),
+    }
+    match Option::<Given>::deserialize(deserializer)? {
+        None => Ok(None),
+        Some(Given::Bytes(bytes)) => Ok(Some(bytes)),
+        Some(Given::Text(text)) => bytes(&text).map(Some).ok_or_else(|| {
+            D::Error::custom(format!(
+                "{text:?} is no amount of memory; write a number above 0 and one of MB, GB, MiB and GiB, as in \"80 GB\""
+            ))
+        }),
+    }
+}
+
+fn bytes(text: &str) -> Option<u64> {
+    let (number, unit) = text.trim().split_once(' ')?;
+    let unit = match unit.trim() {
+        "MB" => 1e6,
+        "GB" => 1e9,
+        "MiB" => f64::from(1 << 20),
+        "GiB" => f64::from(1 << 30),
+        _ => return None,
+    };
+    let bytes = number.parse::<f64>().ok()? * unit;
+    (bytes >= 1.0 && bytes < 1e18).then_some(bytes as u64)
 }
 
 /// Rows and columns of the product that computing is measured with.
@@ -29,6 +67,14 @@ const READ: usize = 4096;
 const TRIES: usize = 5;
 
 impl Machine {
+    /// Where models are planned to run.
+    pub(super) const fn place(&self) -> MemoryPlace {
+        match self.memory {
+            Some(_) => MemoryPlace::Device,
+            None => MemoryPlace::Host,
+        }
+    }
+
     /// This machine's `device`, measured by a product of squares and by one of a row with a large matrix, in f32.
     #[must_use]
     pub fn measured(device: &Device) -> Self {
@@ -42,6 +88,7 @@ impl Machine {
             name: "this machine, measured".to_owned(),
             operations_per_second: 2.0 * (SQUARE as f64).powi(3) / product,
             bytes_per_second: 4.0 * (READ as f64).powi(2) / reading,
+            memory: None,
         }
     }
 }
@@ -61,6 +108,36 @@ fn best(work: impl Fn() -> Tensor<2>) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn memory_is_bytes_or_a_number_with_a_unit() {
+        let of = |memory: &str| {
+            let text =
+                format!("name = 'a'\noperations_per_second = 1\nbytes_per_second = 1\n{memory}");
+            toml::from_str::<Machine>(&text).map(|machine| machine.memory)
+        };
+        for (memory, expected) in [
+            ("", None),
+            ("memory = 7", Some(7)),
+            ("memory = '80 GB'", Some(80_000_000_000)),
+            ("memory = '1.5 GiB'", Some(3 << 29)),
+            ("memory = '40 MiB'", Some(40 << 20)),
+        ] {
+            assert_eq!(of(memory).unwrap(), expected, "{memory}");
+        }
+        for memory in [
+            "'80'",
+            "'GB'",
+            "'80 GBit'",
+            "'-1 GB'",
+            "'0 GB'",
+            "'nan GB'",
+            "true",
+        ] {
+            let error = of(&format!("memory = {memory}")).unwrap_err().to_string();
+            assert!(error.contains("80 GB"), "{memory}: {error}");
+        }
+    }
 
     #[test]
     fn a_machine_computes_and_reads_at_some_speed() {

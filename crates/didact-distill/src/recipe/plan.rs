@@ -3,13 +3,12 @@
 //! Owns putting together, stage by stage, what is made already, the resolved settings, the memory and the work. The
 //! formulas are those of [`MemoryEstimate`] and of `cost`.
 
-use std::fmt;
 use std::path::Path;
 
 use didact_data::PromptFormat;
 use didact_models::{DecoderConfig, LoraConfig};
-use didact_rl::memory::{MemoryEstimate, PlannedModel, PlannedStudent, WeightStorage};
-use didact_rl::{FineTuneConfig, TeacherConfig};
+use didact_rl::memory::{MemoryEstimate, MemoryPlace, PlannedModel, PlannedStudent, WeightStorage};
+use didact_rl::{Error as TrainingError, FineTuneConfig, TeacherConfig};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -46,6 +45,8 @@ pub struct StagePlan {
     pub settings: Value,
     /// What it holds in memory.
     pub memory: MemoryEstimate,
+    /// Whether that fits into the machine's memory; none where it is not said how large that is.
+    pub fits: Option<bool>,
     /// What it computes.
     pub work: Work,
     /// The least time that takes, in seconds.
@@ -56,6 +57,7 @@ pub struct StagePlan {
 struct Sized {
     config: DecoderConfig,
     weights: WeightStorage,
+    place: MemoryPlace,
 }
 
 impl Sized {
@@ -64,6 +66,7 @@ impl Sized {
             config: &self.config,
             weights: self.weights,
             adapter,
+            place: self.place,
         }
     }
 
@@ -99,7 +102,7 @@ impl Recipe {
             if let Some(Place { hash, .. }) = &place {
                 inputs.made(stage.name(), hash.clone());
             }
-            let estimate = self.estimate(stage, &format);
+            let estimate = self.estimate(stage, &format, machine.place());
             let (settings, memory, work) = estimate.map_err(|error| match error {
                 error @ Error::Recipe { .. } => error,
                 error => Error::Stage {
@@ -115,6 +118,7 @@ impl Recipe {
                 folder: place.as_ref().and_then(name),
                 done: place.is_some_and(|place| place.done),
                 settings,
+                fits: machine.memory.map(|most| memory.peak() <= most),
                 memory,
                 seconds: work.seconds(machine),
                 work,
@@ -127,21 +131,13 @@ impl Recipe {
         })
     }
 
-    fn sized(&self, name: &str) -> Result<Sized> {
-        // What a stage trained is saved whole, and read again as f32.
+    fn sized(&self, name: &str, place: MemoryPlace) -> Result<Sized> {
         let source = self.models.get(name);
         Ok(Sized {
             config: self.model_sizes(self.origin(name))?,
             weights: source.map_or_else(|| self.trained_weights(name), |source| source.weights),
+            place,
         })
-    }
-
-    /// How a trained model's weights are kept: in half precision if those that it began with were.
-    fn trained_weights(&self, name: &str) -> WeightStorage {
-        match self.models[self.origin(name)].weights {
-            WeightStorage::Half => WeightStorage::Half,
-            _ => WeightStorage::F32,
-        }
     }
 
     /// How many problems there are under a name, and how long they are to a model.
@@ -188,8 +184,13 @@ impl Recipe {
         Ok(sizes)
     }
 
-    fn estimate(&self, stage: &Stage, format: &PromptFormat) -> Result<Estimate> {
-        let model = self.sized(stage.model())?;
+    fn estimate(
+        &self,
+        stage: &Stage,
+        format: &PromptFormat,
+        place: MemoryPlace,
+    ) -> Result<Estimate> {
+        let model = self.sized(stage.model(), place)?;
         let sizes = |name: &str| self.problem_sizes(name, stage.model(), format);
         match stage {
             Stage::WarmUp(stage) => {
@@ -215,7 +216,7 @@ impl Recipe {
             Stage::Teach(stage) => {
                 let separate = match stage.student.as_str() {
                     "initial" | "current" => None,
-                    name => Some(self.sized(name)?),
+                    name => Some(self.sized(name, place)?),
                 };
                 let student = match (&separate, stage.student.as_str()) {
                     (Some(student), _) => PlannedStudent::Separate(student.planned(None)),
@@ -243,7 +244,7 @@ impl Recipe {
                 learning.estimate(&model, &student, None, sizes(&stage.problems)?)
             }
             Stage::Collect(stage) => {
-                let student = self.sized(&stage.student)?;
+                let student = self.sized(&stage.student, place)?;
                 let sizes = sizes(&stage.problems)?;
                 let end_tag = &format.teacher.explanation.end;
                 let resolved = stage.sampling.resolve(model.context(), &[0], end_tag)?;
@@ -374,6 +375,15 @@ impl Learning<'_> {
         let resolved = config.resolve(model.context(), &[0], self.end_tag)?;
         let prompt = sizes.prompt_tokens.min(resolved.max_prompt_tokens);
         let planned = model.planned(self.adapter);
+        if config.park_weights && model.place == MemoryPlace::Host {
+            return Err(TrainingError::Configuration {
+                key: "park_weights".to_owned(),
+                problem: "weights are parked beside a GPU, but [machine] names no `memory` of one; give it, or leave \
+                          the key out"
+                    .to_owned(),
+            }
+            .into());
+        }
         let memory = MemoryEstimate::of_teacher(&planned, student, &resolved, prompt)?;
 
         let mut step = Work::default();
@@ -422,85 +432,5 @@ impl RecipePlan {
     pub fn peak(&self) -> u64 {
         let left = self.stages.iter().filter(|stage| !stage.done);
         left.map(|stage| stage.memory.peak()).max().unwrap_or(0)
-    }
-}
-
-/// A table of the stages.
-impl fmt::Display for RecipePlan {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if !self.description.is_empty() {
-            writeln!(f, "{}\n", self.description.trim())?;
-        }
-        let width = self.stages.iter().map(|stage| stage.name.len()).max();
-        let width = width.unwrap_or(0).max("stage".len());
-        writeln!(
-            f,
-            "{:width$}  {:10}  {:>9}  {:>9}  {:>9}  {:>9}  {:>9}  state",
-            "stage", "kind", "memory", "trained", "sampled", "scored", "at least"
-        )?;
-        for stage in &self.stages {
-            let Work {
-                trained_tokens,
-                sampled_tokens,
-                scored_tokens,
-                ..
-            } = stage.work;
-            writeln!(
-                f,
-                "{:width$}  {:10}  {:>9}  {:>9}  {:>9}  {:>9}  {:>9}  {}",
-                stage.name,
-                stage.kind,
-                bytes(stage.memory.peak()),
-                tokens(trained_tokens),
-                tokens(sampled_tokens),
-                tokens(scored_tokens),
-                duration(stage.seconds),
-                match (stage.done, &stage.folder) {
-                    (true, Some(folder)) => format!("made, in {folder}"),
-                    (false, Some(folder)) => format!("to be made, in {folder}"),
-                    _ => "to be made; something that it reads is not there yet".to_owned(),
-                }
-            )?;
-        }
-        let Machine {
-            name,
-            operations_per_second,
-            bytes_per_second,
-        } = &self.machine;
-        write!(
-            f,
-            "\n{} at most; at least {} on {name}, at {:.3e} operations and {:.3e} bytes a second",
-            bytes(self.peak()),
-            duration(self.seconds()),
-            operations_per_second,
-            bytes_per_second,
-        )
-    }
-}
-
-fn bytes(count: u64) -> String {
-    let megabytes = count as f64 / 1e6;
-    if megabytes < 1e3 {
-        format!("{megabytes:.1} MB")
-    } else {
-        format!("{:.1} GB", megabytes / 1e3)
-    }
-}
-
-fn tokens(count: f64) -> String {
-    match count {
-        count if count < 0.5 => "-".to_owned(),
-        count if count < 1e3 => format!("{count:.0}"),
-        count if count < 1e6 => format!("{:.1} k", count / 1e3),
-        count if count < 1e9 => format!("{:.1} M", count / 1e6),
-        count => format!("{:.1} G", count / 1e9),
-    }
-}
-
-fn duration(seconds: f64) -> String {
-    match seconds {
-        seconds if seconds < 120.0 => format!("{seconds:.1} s"),
-        seconds if seconds < 7200.0 => format!("{:.1} min", seconds / 60.0),
-        seconds => format!("{:.1} h", seconds / 3600.0),
     }
 }

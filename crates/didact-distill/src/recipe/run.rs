@@ -111,8 +111,12 @@ impl<'a> Inputs<'a> {
         }
         let mut settings = value(stage)?;
         if let Some(settings) = settings.as_object_mut() {
-            // It changes an estimate, not the outcome.
+            // They change an estimate or where weights lie, not the outcome.
             settings.remove("expected_completion_tokens");
+            for table in ["training", "sampling"] {
+                let table = settings.get_mut(table).and_then(Value::as_object_mut);
+                table.and_then(|table| table.remove("park_weights"));
+            }
         }
         let rewarded = matches!(stage, Stage::Teach(_) | Stage::Collect(_));
         let reward = rewarded.then(|| value(&self.recipe.reward)).transpose()?;
@@ -245,7 +249,7 @@ impl Making<'_> {
         if let Some(folder) = self.folders.get(name) {
             return Ok(Located {
                 path: folder.join(MODEL),
-                weights: didact_rl::memory::WeightStorage::F32,
+                weights: self.run.recipe.trained_weights(name),
             });
         }
         let recipe = self.run.recipe;
@@ -261,9 +265,10 @@ impl Making<'_> {
 
     /// The model that a stage trains.
     fn begin(&self, name: &str, adapter: Option<&LoraConfig>) -> Result<Decoder> {
-        let decoder = self.load(name)?;
+        let located = self.located(name)?;
+        let decoder = located.load(&self.run.device)?;
         Ok(match adapter {
-            Some(adapter) => decoder.with_adapter(adapter, ADAPTER_SEED)?,
+            Some(adapter) => located.in_precision(decoder.with_adapter(adapter, ADAPTER_SEED)?),
             None => decoder,
         })
     }

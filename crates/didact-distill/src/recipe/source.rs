@@ -5,12 +5,13 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use burn::module::Module;
 use burn::tensor::{Device, FloatDType};
 use didact_core::Problem;
 use didact_data::{PromptFormat, Tokenizer, read_problems_with};
 use didact_gguf::Gguf;
-use didact_models::{Bits, Decoder, DecoderConfig};
-use didact_rl::memory::WeightStorage;
+use didact_models::{Decoder, DecoderConfig};
+use didact_rl::memory::{MemoryPlace, WeightStorage};
 
 use super::{ModelSource, ProblemSource, Recipe};
 use crate::stage::hash_of;
@@ -44,23 +45,36 @@ impl Located {
         })
     }
 
+    /// The model on a device that records gradients.
     pub(super) fn load(&self, device: &Device) -> Result<Decoder> {
-        let bits = match self.weights {
-            WeightStorage::F32 | WeightStorage::Half => None,
-            WeightStorage::EightBit => Some(Bits::Eight),
-            WeightStorage::FourBit => Some(Bits::Four),
+        // Files are read as f32, for which a GPU that holds bf16 may be too small.
+        let through_host = self.weights.is_half() && MemoryPlace::of(device) == MemoryPlace::Device;
+        let first = if through_host {
+            Device::flex().autodiff()
+        } else {
+            device.clone()
         };
-        let decoder = match (self.is_folder(), bits) {
-            (true, None) => Decoder::load_folder(&self.path, device)?,
-            (true, Some(bits)) => Decoder::load_folder_quantised(&self.path, bits, device)?,
-            (false, None) => Decoder::load_gguf(&self.gguf()?, device)?,
-            (false, Some(bits)) => Decoder::load_gguf_quantised(&self.gguf()?, bits, device)?,
+        let decoder = match (self.is_folder(), self.weights.bits()) {
+            (true, None) => Decoder::load_folder(&self.path, &first)?,
+            (true, Some(bits)) => Decoder::load_folder_quantised(&self.path, bits, &first)?,
+            (false, None) => Decoder::load_gguf(&self.gguf()?, &first)?,
+            (false, Some(bits)) => Decoder::load_gguf_quantised(&self.gguf()?, bits, &first)?,
         };
-        Ok(if self.weights == WeightStorage::Half {
-            decoder.cast(FloatDType::BF16)
+        let decoder = self.in_precision(decoder);
+        Ok(if through_host {
+            decoder.fork(device)
         } else {
             decoder
         })
+    }
+
+    /// The decoder, and an adapter that it has got since, in the precision of the weights that are not frozen.
+    pub(super) fn in_precision(&self, decoder: Decoder) -> Decoder {
+        if self.weights.is_half() {
+            decoder.cast(FloatDType::BF16)
+        } else {
+            decoder
+        }
     }
 
     fn gguf(&self) -> Result<Gguf> {
@@ -85,6 +99,16 @@ impl Recipe {
             (Some(found), _) => found.sizes(),
             (None, Some(sizes)) => Ok(DecoderConfig::from_file(self.at(sizes))?),
             (None, None) => Err(self.missing("models", name, &source.path, "sizes")),
+        }
+    }
+
+    /// How a stage's trained model is kept when it is read again: saved whole, it is in half precision if what
+    /// training began with was.
+    pub(super) fn trained_weights(&self, name: &str) -> WeightStorage {
+        if self.models[self.origin(name)].weights.is_half() {
+            WeightStorage::Half
+        } else {
+            WeightStorage::F32
         }
     }
 

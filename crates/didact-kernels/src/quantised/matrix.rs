@@ -221,6 +221,15 @@ impl QuantisedMatrix {
         uploaded
     }
 
+    /// Gives up what was uploaded to devices, for all clones; the next product on a device uploads it again.
+    pub fn free_uploads(&self) {
+        #[cfg(feature = "cube")]
+        match self.inner.elsewhere.lock() {
+            Ok(mut list) => list.clear(),
+            Err(poisoned) => poisoned.into_inner().clear(),
+        }
+    }
+
     /// All codes, output after output.
     #[cfg(feature = "cube")]
     pub(crate) fn codes(&self) -> &[u8] {

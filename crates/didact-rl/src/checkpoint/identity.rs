@@ -15,7 +15,7 @@ use crate::Result;
 use crate::gradients::read;
 
 /// Keys of a configuration that a resumed run may change: they change no number.
-const FREE: [&str; 2] = ["checkpoint", "non_finite"];
+const FREE: [&str; 3] = ["checkpoint", "non_finite", "park_weights"];
 
 /// What a checkpoint and the run that takes it up must have in common.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

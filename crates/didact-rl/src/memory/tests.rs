@@ -60,6 +60,7 @@ fn seven_billion_parameters_need_what_is_known_of_them() {
         let policy = PlannedModel {
             adapter: Some(&lora),
             weights,
+            place: MemoryPlace::Host,
             config: &model,
         };
         let config = teacher(&model, |c| c.recompute_layers = true);
@@ -148,4 +149,156 @@ fn the_table_names_every_part_and_the_peak() {
         last.starts_with("at most") && last.ends_with("MB"),
         "{last}"
     );
+    assert!(!table.contains("on the host"), "{table}");
+    let policy = on_gpu(&model, WeightStorage::Half);
+    let estimate = MemoryEstimate::of_teacher(&policy, &student, &config, 1024).unwrap();
+    let table = estimate.to_string();
+    let peaks = table.lines().filter(|line| line.starts_with("at most"));
+    assert_eq!(peaks.count(), 2, "{table}");
+    assert!(table.contains("\non the host\n"), "{table}");
+}
+
+/// A policy on a GPU.
+fn on_gpu(model: &DecoderConfig, weights: WeightStorage) -> PlannedModel<'_> {
+    PlannedModel {
+        weights,
+        place: MemoryPlace::Device,
+        ..model.into()
+    }
+}
+
+const MIXING: Option<ReferenceMixing> = Some(ReferenceMixing {
+    every: 32,
+    alpha: 0.9,
+});
+
+#[test]
+fn parked_weights_are_counted_where_they_lie() {
+    let model = seven_billion();
+    let weights = 2 * model.parameter_count().unwrap();
+    let policy = on_gpu(&model, WeightStorage::Half);
+    let of = |policy: &PlannedModel<'_>, student: &PlannedStudent<'_>, mixing, park_weights| {
+        let config = teacher(&model, |c| {
+            (c.reference_mixing, c.park_weights) = (mixing, park_weights);
+        });
+        MemoryEstimate::of_teacher(policy, student, &config, 1024)
+    };
+    // How many models' weights are parked.
+    let separate = PlannedStudent::Separate(policy);
+    for (student, mixing, models) in [
+        (separate, None, 2),
+        (separate, MIXING, 2),
+        (PlannedStudent::Initial, None, 1),
+        (PlannedStudent::Initial, MIXING, 2),
+        (PlannedStudent::Current, MIXING, 1),
+    ] {
+        let [plain, parked] = [false, true].map(|p| of(&policy, &student, mixing, p).unwrap());
+        let phase = |phase| [&plain, &parked].map(|estimate| estimate.bytes_of(phase));
+        let [before, after] = phase(MemoryPhase::Throughout);
+        assert_eq!(before - after, models * weights, "{plain}\n{parked}");
+        // One at a time.
+        let [before, after] = phase(MemoryPhase::Scoring);
+        assert_eq!(after - before, weights);
+        let always = |estimate: &MemoryEstimate| {
+            estimate.bytes_at(MemoryPlace::Host, MemoryPhase::Throughout)
+        };
+        assert_eq!(always(&parked) - always(&plain), models * weights);
+        // A parked reference is mixed where it lies.
+        let [before, after] = phase(MemoryPhase::Mixing);
+        assert_eq!((before > 0, after), (mixing.is_some(), 0));
+        assert!(parked.peak() < plain.peak() && parked.host() > plain.host());
+    }
+
+    let lora = LoraConfig::new(16, 32.0);
+    let adapted = PlannedModel {
+        adapter: Some(&lora),
+        ..policy
+    };
+    let parked = of(&adapted, &separate, None, true).unwrap();
+    assert_eq!(part(&parked, "parked weights, to score"), weights);
+    assert_eq!(part(&parked, "reference"), 0);
+    let on_the_processor = PlannedModel::from(&model);
+    for (policy, student, expected) in [
+        (on_the_processor, PlannedStudent::Initial, "CPU"),
+        (adapted, PlannedStudent::Initial, "adapter"),
+        (adapted, PlannedStudent::Current, "adapter"),
+    ] {
+        let error = of(&policy, &student, None, true).unwrap_err().to_string();
+        assert!(
+            error.contains("park_weights") && error.contains(expected),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn half_precision_halves_what_it_holds_and_adds_a_master() {
+    let model = seven_billion();
+    let parameters = model.parameter_count().unwrap();
+    let of = |weights| {
+        let config = teacher(&model, |c| {
+            c.engine.cache_bytes = u64::MAX;
+            c.reference_mixing = MIXING;
+        });
+        let student = PlannedStudent::Current;
+        let policy = on_gpu(&model, weights);
+        MemoryEstimate::of_teacher(&policy, &student, &config, 1024).unwrap()
+    };
+    let (whole, half) = (of(WeightStorage::F32), of(WeightStorage::Half));
+    for name in [
+        "weights",
+        "reference",
+        "new reference",
+        "keys and values",
+        "a pass that reads prompts",
+        "a pass that scores",
+        "activations, then gradients",
+    ] {
+        assert!(part(&half, name) > 0, "{name}");
+        assert_eq!(2 * part(&half, name), part(&whole, name), "{name}");
+    }
+    // 28 layers with 512 numbers of keys and as many of values: 56 KiB a token in bf16.
+    let slots = 64 * 2048 + 2 * 1024;
+    assert_eq!(part(&half, "keys and values"), slots * (56 << 10));
+    assert_eq!(part(&whole, "optimizer state"), 8 * parameters);
+    assert_eq!(part(&half, "optimizer state"), 12 * parameters);
+    for estimate in [&whole, &half] {
+        assert_eq!(
+            part(estimate, "logits that are sampled"),
+            64 * 4 * 152_064,
+            "logits are f32"
+        );
+        let on_device = estimate
+            .parts()
+            .iter()
+            .filter(|p| p.place == MemoryPlace::Device);
+        assert!(on_device.clone().all(|part| part.name != "optimizer state"));
+        assert!(estimate.host() > 8 * parameters);
+    }
+}
+
+#[test]
+fn frozen_projections_on_a_gpu_have_f32_scales_there_and_their_codes_on_the_host() {
+    let model = seven_billion();
+    let lora = LoraConfig::new(16, 32.0);
+    for (weights, on_gpu_bytes, on_host_bytes) in [
+        (WeightStorage::EightBitHalf, 1.25, 1.125),
+        (WeightStorage::FourBitHalf, 0.75, 0.625),
+    ] {
+        let policy = PlannedModel {
+            adapter: Some(&lora),
+            ..on_gpu(&model, weights)
+        };
+        let config = teacher(&model, |_| {});
+        let student = PlannedStudent::Initial;
+        let estimate = MemoryEstimate::of_teacher(&policy, &student, &config, 1024).unwrap();
+        let rest = 2.0 * gigabytes(2 * 152_064 * 3584);
+        let found = gigabytes(part(&estimate, "weights"));
+        let expected = rest + on_gpu_bytes * 6.526;
+        assert!((found - expected).abs() < 0.01, "{found} {expected}");
+        let found = gigabytes(part(&estimate, "quantised weights"));
+        assert!((found - on_host_bytes * 6.526).abs() < 0.01, "{found}");
+        assert_eq!(part(&estimate, "adapter"), 2 * 40_370_176);
+        assert_eq!(part(&estimate, "optimizer state"), 12 * 40_370_176);
+    }
 }

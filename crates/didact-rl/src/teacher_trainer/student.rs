@@ -2,8 +2,11 @@
 //!
 //! Owns which weights the student has and when they change. Knows no reward.
 
-use didact_engine::{EngineConfig, LocalEngine};
+use burn::tensor::Device;
+use didact_engine::EngineConfig;
 use didact_models::Decoder;
+
+use crate::parking::ScoringEngine;
 
 /// The model that explanations are written for.
 ///
@@ -29,7 +32,7 @@ impl From<Decoder> for StudentModel {
 
 /// The student's engine.
 pub(super) struct Student {
-    pub(super) engine: LocalEngine,
+    pub(super) engine: ScoringEngine,
     /// The longest sequence that it reads, in tokens.
     pub(super) context: usize,
     follows: bool,
@@ -37,12 +40,14 @@ pub(super) struct Student {
 }
 
 impl Student {
-    /// `reference` is the policy as it began.
+    /// `reference` is the policy as it began. With `parked_from`, the student scores there and has its weights in
+    /// host memory otherwise.
     pub(super) fn new(
         model: StudentModel,
         policy: &Decoder,
         reference: &Decoder,
         config: &EngineConfig,
+        parked_from: Option<&Device>,
     ) -> Self {
         let follows = matches!(model, StudentModel::Current);
         let separate = matches!(model, StudentModel::Separate(_));
@@ -54,7 +59,7 @@ impl Student {
         };
         Self {
             context: decoder.config().max_position_embeddings,
-            engine: LocalEngine::new(decoder, config.clone()),
+            engine: ScoringEngine::new(decoder, config.clone(), parked_from),
             follows,
             separate,
         }

@@ -21,7 +21,7 @@ fn gradients(device: &Device, all: &[TrainingSequence], loss: &dyn Loss) -> Grad
 }
 
 /// The software device, if this machine has one: opening it is the only way to ask.
-fn software() -> Option<Device> {
+pub(super) fn software() -> Option<Device> {
     let device = Device::wgpu(DeviceKind::Cpu);
     let opened = catch_unwind(|| Tensor::<1>::ones([1], &device).into_data()).is_ok();
     opened.then_some(device)
