@@ -10,7 +10,7 @@ const LEAST: f32 = -3.0e38;
 const KEPT: usize = 5;
 
 /// What is known of a row, or of a part of it.
-#[derive(CubeType, Clone, Copy)]
+#[derive(CubeType)]
 struct State {
     max_z: f32,
     sum_z: f32,
@@ -20,7 +20,7 @@ struct State {
 }
 
 #[cube]
-fn merged(a: State, b: State) -> State {
+fn merged(a: &State, b: &State) -> State {
     let mut max_z = a.max_z;
     if b.max_z > max_z {
         max_z = b.max_z;
@@ -29,9 +29,12 @@ fn merged(a: State, b: State) -> State {
     if b.max_y > max_y {
         max_y = b.max_y;
     }
-    let (az, ay) = (a.max_z - max_z, a.max_y - max_y);
-    let (bz, by) = (b.max_z - max_z, b.max_y - max_y);
-    let (of_a, of_b) = (az.exp(), bz.exp());
+    let az = a.max_z - max_z;
+    let ay = a.max_y - max_y;
+    let bz = b.max_z - max_z;
+    let by = b.max_y - max_y;
+    let of_a = az.exp();
+    let of_b = bz.exp();
     State {
         max_z,
         sum_z: a.sum_z * of_a + b.sum_z * of_b,
@@ -60,80 +63,96 @@ pub(in crate::cube) fn absorb(
         terminate!();
     }
     let unit = UNIT_POS as usize;
-    let mut found = State {
-        max_z: f32::new(LEAST),
-        sum_z: 0.0f32,
-        weighted: 0.0f32,
-        max_y: f32::new(LEAST),
-        sum_y: 0.0f32,
-    };
+    let mut max_z = f32::new(LEAST);
+    let mut sum_z = 0.0f32;
+    let mut weighted = 0.0f32;
+    let mut max_y = f32::new(LEAST);
+    let mut sum_y = 0.0f32;
     let mut token = unit;
     while token < tokens {
         let at = row * tokens + token;
-        let of_policy = policy[at] * inverse_temperature;
-        let of_other = other[at] * inverse_temperature;
-        let (z, y) = if comptime!(reverse) {
-            (of_policy, of_other)
-        } else {
-            (of_other, of_policy)
+        let mut z = policy[at] * inverse_temperature;
+        let mut y = other[at] * inverse_temperature;
+        if comptime!(!reverse) {
+            z = other[at] * inverse_temperature;
+            y = policy[at] * inverse_temperature;
+        }
+        let known = State {
+            max_z,
+            sum_z,
+            weighted,
+            max_y,
+            sum_y,
         };
-        found = merged(
-            found,
-            State {
-                max_z: z,
-                sum_z: 1.0f32,
-                weighted: 0.0f32,
-                max_y: y,
-                sum_y: 1.0f32,
-            },
-        );
+        let one = State {
+            max_z: z,
+            sum_z: 1.0f32,
+            weighted: 0.0f32,
+            max_y: y,
+            sum_y: 1.0f32,
+        };
+        let both = merged(&known, &one);
+        max_z = both.max_z;
+        sum_z = both.sum_z;
+        weighted = both.weighted;
+        max_y = both.max_y;
+        sum_y = both.sum_y;
         token += units;
     }
     let at = row * KEPT;
     // The first unit begins with what is known of the tiles before.
     if unit == 0 && first > 0 {
-        found = merged(
-            State {
-                max_z: state[at],
-                sum_z: state[at + 1],
-                weighted: state[at + 2],
-                max_y: state[at + 3],
-                sum_y: state[at + 4],
-            },
-            found,
-        );
+        let before = State {
+            max_z: state[at],
+            sum_z: state[at + 1],
+            weighted: state[at + 2],
+            max_y: state[at + 3],
+            sum_y: state[at + 4],
+        };
+        let known = State {
+            max_z,
+            sum_z,
+            weighted,
+            max_y,
+            sum_y,
+        };
+        let both = merged(&before, &known);
+        max_z = both.max_z;
+        sum_z = both.sum_z;
+        weighted = both.weighted;
+        max_y = both.max_y;
+        sum_y = both.sum_y;
     }
     let mut maxima_z = Shared::<[f32]>::new_slice(units);
     let mut sums_z = Shared::<[f32]>::new_slice(units);
     let mut weights = Shared::<[f32]>::new_slice(units);
     let mut maxima_y = Shared::<[f32]>::new_slice(units);
     let mut sums_y = Shared::<[f32]>::new_slice(units);
-    maxima_z[unit] = found.max_z;
-    sums_z[unit] = found.sum_z;
-    weights[unit] = found.weighted;
-    maxima_y[unit] = found.max_y;
-    sums_y[unit] = found.sum_y;
+    maxima_z[unit] = max_z;
+    sums_z[unit] = sum_z;
+    weights[unit] = weighted;
+    maxima_y[unit] = max_y;
+    sums_y[unit] = sum_y;
     sync_cube();
     let mut step = (units / 2).runtime();
     while step > 0 {
         if unit < step {
             let other = unit + step;
-            let both = merged(
-                State {
-                    max_z: maxima_z[unit],
-                    sum_z: sums_z[unit],
-                    weighted: weights[unit],
-                    max_y: maxima_y[unit],
-                    sum_y: sums_y[unit],
-                },
-                State {
-                    max_z: maxima_z[other],
-                    sum_z: sums_z[other],
-                    weighted: weights[other],
-                    max_y: maxima_y[other],
-                    sum_y: sums_y[other],
-                },
-            );
+            let mine = State {
+                max_z: maxima_z[unit],
+                sum_z: sums_z[unit],
+                weighted: weights[unit],
+                max_y: maxima_y[unit],
+                sum_y: sums_y[unit],
+            };
+            let theirs = State {
+                max_z: maxima_z[other],
+                sum_z: sums_z[other],
+                weighted: weights[other],
+                max_y: maxima_y[other],
+                sum_y: sums_y[other],
+            };
+            let both = merged(&mine, &theirs);
             maxima_z[unit] = both.max_z;
             sums_z[unit] = both.sum_z;
             weights[unit] = both.weighted;
@@ -168,7 +187,8 @@ pub(in crate::cube) fn finish(
     let log_z = state[at + 1].ln();
     let log_y = state[at + 4].ln();
     output[3 * row] = state[at + 2] / state[at + 1] - log_z + log_y;
-    let (of_z, of_y) = (state[at] + log_z, state[at + 3] + log_y);
+    let of_z = state[at] + log_z;
+    let of_y = state[at + 3] + log_y;
     if comptime!(reverse) {
         output[3 * row + 1] = of_z;
         output[3 * row + 2] = of_y;

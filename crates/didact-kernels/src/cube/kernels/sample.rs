@@ -14,7 +14,7 @@ const LEAST: f32 = -3.0e38;
 const NUMBERS: usize = 6;
 
 /// A row of logits and how its weights are made.
-#[derive(CubeType, Clone, Copy)]
+#[derive(CubeType)]
 struct Row {
     from: usize,
     width: usize,
@@ -44,7 +44,7 @@ fn logit(key: u32) -> f32 {
 }
 
 #[cube]
-fn weight(row: Row, logit: f32) -> f32 {
+fn weight(row: &Row, logit: f32) -> f32 {
     ((logit - row.max) * row.inverse_temperature).exp()
 }
 
@@ -52,7 +52,7 @@ fn weight(row: Row, logit: f32) -> f32 {
 #[cube]
 fn mass(
     logits: &Tensor<f32>,
-    row: Row,
+    row: &Row,
     least: u32,
     lightest: f32,
     shared: &mut Shared<[f32]>,
@@ -79,11 +79,11 @@ fn mass(
     reduce::sum(sum, shared, units, planes)
 }
 
-/// The largest key down to which the tokens' [`mass`] reaches `target`, or with `beyond` exceeds it.
+/// The largest key down to which the tokens' [`mass`] reaches `target`, or with `beyond` exceeds it: two bits a pass.
 #[cube]
 fn reaching(
     logits: &Tensor<f32>,
-    row: Row,
+    row: &Row,
     target: f32,
     shared: &mut Shared<[f32]>,
     #[comptime] beyond: bool,
@@ -92,18 +92,58 @@ fn reaching(
     #[comptime] planes: bool,
 ) -> u32 {
     let mut found = 0u32;
-    for step in 0..32u32 {
-        let tried = found | (1u32 << (31u32 - step));
-        let mass = mass(logits, row, tried, 0.0f32, shared, count, units, planes);
-        if comptime!(beyond) {
-            if mass > target {
-                found = tried;
+    for step in 0..16u32 {
+        let bits = 30u32 - 2u32 * step;
+        let low = found | (1u32 << bits);
+        let middle = found | (2u32 << bits);
+        let high = found | (3u32 << bits);
+        let mut from_low = 0.0f32;
+        let mut from_middle = 0.0f32;
+        let mut from_high = 0.0f32;
+        let mut token = UNIT_POS as usize;
+        while token < row.width {
+            let logit = logits[row.from + token];
+            let key = key(logit);
+            if key >= low {
+                let mut weight = weight(row, logit);
+                if comptime!(count) {
+                    weight = 1.0f32;
+                }
+                from_low += weight;
+                if key >= middle {
+                    from_middle += weight;
+                }
+                if key >= high {
+                    from_high += weight;
+                }
             }
-        } else if mass >= target {
-            found = tried;
+            token += units;
         }
+        let from_low = reduce::sum(from_low, shared, units, planes);
+        let from_middle = reduce::sum(from_middle, shared, units, planes);
+        let from_high = reduce::sum(from_high, shared, units, planes);
+        let mut next = found;
+        if reaches(from_low, target, beyond) {
+            next = low;
+        }
+        if reaches(from_middle, target, beyond) {
+            next = middle;
+        }
+        if reaches(from_high, target, beyond) {
+            next = high;
+        }
+        found = next;
     }
     found
+}
+
+#[cube]
+fn reaches(mass: f32, target: f32, #[comptime] beyond: bool) -> bool {
+    if comptime!(beyond) {
+        mass > target
+    } else {
+        mass >= target
+    }
 }
 
 /// The unit's part of the row: consecutive tokens, so that running sums by id go from unit to unit.
@@ -123,7 +163,7 @@ fn part(width: usize, #[comptime] units: usize) -> (usize, usize) {
 #[cube]
 fn by_id(
     logits: &Tensor<f32>,
-    row: Row,
+    row: &Row,
     only: u32,
     share: f32,
     shared: &mut Shared<[f32]>,
@@ -271,9 +311,18 @@ pub(in crate::cube) fn draw(
         max,
         inverse_temperature,
     };
-    let total = mass(logits, row, 0u32, 0.0f32, &mut shared, false, units, planes);
+    let total = mass(
+        logits,
+        &row,
+        0u32,
+        0.0f32,
+        &mut shared,
+        false,
+        units,
+        planes,
+    );
     let uniform = draws[at + 4];
-    let mut id = by_id(logits, row, 0u32, uniform, &mut shared, true, units);
+    let mut id = by_id(logits, &row, 0u32, uniform, &mut shared, true, units);
 
     if comptime!(cuts) {
         // What is kept: the tokens above a key, and of those that have it so many, by id.
@@ -281,10 +330,10 @@ pub(in crate::cube) fn draw(
         let mut lightest = 0.0f32;
         if comptime!(counts) {
             let top_k = draws[at + 1];
-            let last = reaching(logits, row, top_k, &mut shared, false, true, units, planes);
+            let last = reaching(logits, &row, top_k, &mut shared, false, true, units, planes);
             let fewer = mass(
                 logits,
-                row,
+                &row,
                 last + 1u32,
                 0.0f32,
                 &mut shared,
@@ -294,7 +343,7 @@ pub(in crate::cube) fn draw(
             );
             let above = mass(
                 logits,
-                row,
+                &row,
                 last + 1u32,
                 0.0f32,
                 &mut shared,
@@ -302,7 +351,7 @@ pub(in crate::cube) fn draw(
                 units,
                 planes,
             );
-            lightest = weight(row, logit(last));
+            lightest = weight(&row, logit(last));
             if top_k < f32::cast_from(width) {
                 kept = above + (top_k - fewer) * lightest;
             }
@@ -311,7 +360,7 @@ pub(in crate::cube) fn draw(
         let target = top_p * kept;
         let last = reaching(
             logits,
-            row,
+            &row,
             target,
             &mut shared,
             false,
@@ -321,7 +370,7 @@ pub(in crate::cube) fn draw(
         );
         let above = mass(
             logits,
-            row,
+            &row,
             last + 1u32,
             0.0f32,
             &mut shared,
@@ -330,7 +379,7 @@ pub(in crate::cube) fn draw(
             planes,
         );
         if top_p < 1.0f32 {
-            lightest = weight(row, logit(last));
+            lightest = weight(&row, logit(last));
             let mut equal = ((target - above) / lightest).ceil();
             if equal < 1.0f32 {
                 equal = 1.0f32;
@@ -342,15 +391,24 @@ pub(in crate::cube) fn draw(
         }
         // Tokens too light for min-p are the last of those kept, so they all go or none of the rest does.
         let min_p = draws[at + 3];
-        let heavy = mass(logits, row, 0u32, min_p, &mut shared, false, units, planes);
+        let heavy = mass(logits, &row, 0u32, min_p, &mut shared, false, units, planes);
         if lightest < min_p && heavy < kept {
             kept = heavy;
         }
         let target = uniform * kept;
-        let last = reaching(logits, row, target, &mut shared, true, false, units, planes);
+        let last = reaching(
+            logits,
+            &row,
+            target,
+            &mut shared,
+            true,
+            false,
+            units,
+            planes,
+        );
         let above = mass(
             logits,
-            row,
+            &row,
             last + 1u32,
             0.0f32,
             &mut shared,
@@ -358,11 +416,11 @@ pub(in crate::cube) fn draw(
             units,
             planes,
         );
-        let mut skipped = ((target - above) / weight(row, logit(last))).floor();
+        let mut skipped = ((target - above) / weight(&row, logit(last))).floor();
         if skipped < 0.0f32 {
             skipped = 0.0f32;
         }
-        let of_equals = by_id(logits, row, last, skipped, &mut shared, false, units);
+        let of_equals = by_id(logits, &row, last, skipped, &mut shared, false, units);
         if draws[at + 5] == 0.0f32 {
             id = of_equals;
         }
