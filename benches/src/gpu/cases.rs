@@ -312,6 +312,163 @@ pub(super) fn write_slots(checker: &mut Checker) {
     );
 }
 
+/// Of [`didact_kernels::linear_kl()`]: both directions, another model twice as wide.
+pub(super) fn linear_kl(checker: &mut Checker) {
+    use didact_kernels::{KlDirection, Projected, linear_kl};
+    for (tokens, width, vocabulary, count) in [
+        (1, 1, 2, 1),
+        (9, 17, 65, 1),
+        (40, 24, 1337, 301),
+        (40, 4, 1100, 8_300),
+    ] {
+        let rounded = |seed, numbers_of: usize| checker.rounded(&numbers(seed, numbers_of));
+        let (hidden, embedding) = (
+            rounded(3, tokens * 2 * width),
+            rounded(4, vocabulary * 2 * width),
+        );
+        for direction in [KlDirection::Forward, KlDirection::Reverse] {
+            let sides = |inputs: &[Tensor<1>]| {
+                let (device, dtype) = (inputs[0].device(), inputs[0].dtype());
+                let picked = |factor: i32| {
+                    let rows = (0..count).map(|row| (row * factor + 3) % tokens as i32);
+                    let rows: Vec<i32> = rows.collect();
+                    Tensor::from_data(rows.as_slice(), &device)
+                };
+                let policy = Projected {
+                    hidden: rows(&inputs[0], width),
+                    rows: picked(5),
+                    embedding: rows(&inputs[1], width),
+                };
+                let other = Projected {
+                    hidden: rows(&flat(&hidden, &device, dtype), 2 * width),
+                    rows: picked(7),
+                    embedding: rows(&flat(&embedding, &device, dtype), 2 * width),
+                };
+                (policy, other)
+            };
+            checker.check(
+                &format!("{direction:?}, {count} rows of {width} over {vocabulary}"),
+                &[
+                    times(4.0, numbers(1, tokens * width)),
+                    numbers(2, vocabulary * width),
+                ],
+                true,
+                [
+                    &|inputs| {
+                        let (policy, other) = sides(inputs);
+                        linear_kl(policy, other, 0.9, direction)
+                    },
+                    &|inputs| {
+                        let (policy, other) = sides(inputs);
+                        reference::linear_kl(policy, other, 0.9, direction)
+                    },
+                ],
+                Exactness::Products(5e-5),
+            );
+        }
+    }
+}
+
+/// Of [`didact_kernels::adamw()`], which is f32.
+pub(super) fn adamw(checker: &mut Checker) {
+    use didact_kernels::{AdamWStep, adamw};
+    if checker.dtype() != DType::F32 {
+        return;
+    }
+    let step = AdamWStep {
+        beta1: 0.9,
+        beta2: 0.95,
+        rest1: 0.1,
+        rest2: 0.05,
+        keep: 0.99,
+        step_size: 0.03,
+        root_correction: 1.7,
+        epsilon: 1e-8,
+    };
+    for count in [1, 257, 40_000] {
+        let second = numbers(4, count).into_iter().map(|x| x * x).collect();
+        let run = |update: fn(_, _, _, _, _) -> [Tensor<1>; 3]| {
+            move |inputs: &[Tensor<1>]| {
+                let [parameter, gradient, first, second] =
+                    [0, 1, 2, 3].map(|index: usize| inputs[index].clone());
+                Tensor::cat(update(step, parameter, gradient, first, second).into(), 0)
+            }
+        };
+        checker.check(
+            &format!("{count} numbers"),
+            &[
+                numbers(1, count),
+                numbers(2, count),
+                numbers(3, count),
+                second,
+            ],
+            false,
+            [&run(adamw), &run(reference::adamw)],
+            Exactness::Own(1e-6),
+        );
+    }
+}
+
+/// Of [`didact_kernels::sample`]: draws far from the border of two tokens.
+pub(super) fn sample(checker: &mut Checker) {
+    use didact_kernels::{Draw, sample};
+    if checker.dtype() != DType::F32 {
+        return;
+    }
+    let draw = |temperature, top_k, top_p, min_p| Draw {
+        temperature,
+        top_k,
+        top_p,
+        min_p,
+        uniform: 0.5,
+    };
+    let draws = [
+        draw(0.0, 0, 1.0, 0.0),
+        draw(1.0, 0, 1.0, 0.0),
+        draw(0.7, 5, 1.0, 0.0),
+        draw(1.3, 0, 0.6, 0.0),
+        draw(1.0, 40, 0.9, 0.05),
+    ];
+    for vocabulary in [7, 257, 3001] {
+        let all = numbers(7, draws.len() * vocabulary);
+        checker.check(
+            &format!("{} rows of {vocabulary}", draws.len()),
+            &[times(6.0, all)],
+            false,
+            [
+                &|inputs| sample(rows(&inputs[0], vocabulary), &draws).reshape([-1]),
+                &|inputs| reference::sample(rows(&inputs[0], vocabulary), &draws).reshape([-1]),
+            ],
+            Exactness::Own(1e-5),
+        );
+    }
+}
+
+/// Of [`didact_kernels::streamed_product`]: f32 rows, a weight of the type under test.
+pub(super) fn streamed_product(checker: &mut Checker) {
+    use didact_kernels::streamed_product;
+    let dtype = checker.dtype();
+    for (count, depth, columns) in [(1, 5, 7), (3, 33, 65), (17, 96, 257)] {
+        let product = |multiply: fn(Tensor<2>, Tensor<2>) -> Tensor<2>| {
+            move |inputs: &[Tensor<1>]| {
+                let x = rows(&inputs[0], depth).cast(DType::F32);
+                let weight = rows(&inputs[1], columns).cast(dtype);
+                multiply(x, weight).reshape([-1])
+            }
+        };
+        checker.check(
+            &format!("{count} rows, {depth} to {columns}"),
+            &[numbers(1, count * depth), numbers(2, depth * columns)],
+            false,
+            [
+                &product(streamed_product),
+                &product(reference::streamed_product),
+            ],
+            Exactness::Products(2e-5),
+        );
+    }
+}
+
 fn quantised(checker: &mut Checker, counts: &[usize], gradients: bool) {
     use didact_kernels::{quantised_linear, streamed_quantised_product};
     for bits in [Bits::Eight, Bits::Four] {

@@ -8,7 +8,7 @@ mod elements;
 mod products;
 
 pub(super) use attention::{CachedAttention, Heads, PackedAttention};
-pub(super) use elements::{gated, rms_norm, rms_norm_backward, rotary, write_slots};
+pub(super) use elements::{adamw, gated, rms_norm, rms_norm_backward, rotary, sample, write_slots};
 pub(super) use products::{Linear, LinearLogProb, QuantisedLinear};
 
 use std::iter::Sum;

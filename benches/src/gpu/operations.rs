@@ -23,6 +23,11 @@ pub(super) const OPERATIONS: &[Operation] = &[
         works: works::linear_log_prob,
     },
     Operation {
+        name: "linear_kl",
+        check: cases::linear_kl,
+        works: works::linear_kl,
+    },
+    Operation {
         name: "attention",
         check: cases::attention,
         works: works::attention,
@@ -56,6 +61,21 @@ pub(super) const OPERATIONS: &[Operation] = &[
         name: "write_slots",
         check: cases::write_slots,
         works: works::write_slots,
+    },
+    Operation {
+        name: "streamed_product",
+        check: cases::streamed_product,
+        works: works::streamed_product,
+    },
+    Operation {
+        name: "sample",
+        check: cases::sample,
+        works: works::sample,
+    },
+    Operation {
+        name: "adamw",
+        check: cases::adamw,
+        works: works::adamw,
     },
     Operation {
         name: "quantised_linear",

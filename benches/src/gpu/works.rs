@@ -1,6 +1,7 @@
 //! What is timed of each operation: inputs of real sizes and the call, forward and backward apart.
 //!
 //! Backward passes are called as the gradient tape calls them, on plain tensors.
+mod distributions;
 mod frozen;
 
 use std::fmt;
@@ -10,6 +11,7 @@ use burn::backend::Dispatch;
 use burn::tensor::{DType, Device, Tensor};
 use didact_kernels::{Activation, AttentionOps, GatedOps, LinearLogProbOps, NormOps, RotaryOps};
 
+pub(super) use distributions::{adamw, linear_kl, sample, streamed_product};
 pub(super) use frozen::{quantised_linear, streamed_quantised_product};
 
 use super::counts::{self, CachedAttention, Counts, Linear, LinearLogProb, PackedAttention};
@@ -59,6 +61,7 @@ pub(super) fn linear_log_prob(sizes: &Sizes, float: f64) -> Vec<Work> {
         hidden: sizes.hidden,
         vocabulary: sizes.vocabulary,
         float,
+        models: 1,
     };
     let text = format!(
         "{} rows of {}, {} tokens",

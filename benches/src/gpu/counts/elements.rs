@@ -85,9 +85,52 @@ pub(in super::super) fn write_slots([rows, heads, size]: [usize; 3], float: f64)
     once(2.0 * float * numbers + INDEX * rows as f64, 0.0)
 }
 
+/// Parameter, gradient and both moments read, three of them written: 28 bytes a number.
+pub(in super::super) fn adamw(numbers: usize) -> Counts {
+    let numbers = numbers as f64;
+    once(7.0 * F32 * numbers, 16.0 * numbers)
+}
+
+/// Passes over a row of logits that draw a token of all of it: the largest, the sum, the running sums by id.
+const DRAW: f64 = 3.0;
+/// More passes that end top-p and min-p and find the token by rank: twice 32 bits, three sums beyond a bit, one by id.
+const CUT: f64 = 68.0;
+
+/// A token of each of `rows` rows of f32 logits, with top-p where it `cuts`. At least the logits once, with an
+/// exponential each.
+///
+/// Ours passes over them three times, and 68 times more where it cuts: what ends the kept part is found bit by bit.
+pub(in super::super) fn sample([rows, vocabulary]: [usize; 2], cuts: bool) -> Counts {
+    let logits = (rows * vocabulary) as f64;
+    let passes = if cuts { DRAW + CUT } else { DRAW };
+    let pass = |count: f64| Demand {
+        bytes: F32 * (count * logits + 8.0 * rows as f64),
+        ordinary: count * logits * (EXPONENTIAL + 4.0),
+        ..Demand::default()
+    };
+    Counts {
+        least: pass(1.0),
+        launches: vec![pass(passes)],
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_update_moves_28_bytes_a_number() {
+        assert_eq!(adamw(10).least.bytes, 280.0);
+    }
+
+    #[test]
+    fn a_cut_passes_over_the_row_bit_by_bit() {
+        let [all, cut] = [false, true].map(|cuts| sample([2, 5], cuts));
+        assert_eq!(all.least.bytes, 4.0 * 10.0 + 4.0 * 16.0);
+        assert_eq!(all.ours().bytes, 3.0 * 40.0 + 64.0);
+        assert_eq!(cut.ours().bytes, 71.0 * 40.0 + 64.0);
+        assert_eq!(all.least, cut.least);
+    }
 
     #[test]
     fn a_norm_of_two_rows_of_three() {

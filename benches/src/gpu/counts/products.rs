@@ -14,7 +14,7 @@ const BLOCK: usize = 32;
 const LINE: f64 = 4.0;
 const DEVICE_LINE: f64 = 8.0;
 /// Rows that a product reads the codes for as it goes.
-const MOST_STREAMED_ROWS: usize = 8;
+const MOST_STREAMED_ROWS: usize = 2;
 
 fn moved(bytes: f64) -> Demand {
     Demand {
@@ -45,6 +45,27 @@ impl Linear {
             least: demand,
             launches: vec![demand],
         }
+    }
+
+    /// [`didact_kernels::streamed_product`]: f32 rows in and out. Ours rounds the rows to the weight's type first.
+    pub(in super::super) fn streamed(&self) -> Counts {
+        let [x, weight, y] = self.numbers();
+        let least = Demand {
+            bytes: F32 * (x + y) + self.float * weight,
+            matrix: self.operations(),
+            ..Demand::default()
+        };
+        let product = Demand {
+            bytes: self.float * (x + weight) + F32 * y,
+            ..least
+        };
+        let cast = moved((F32 + self.float) * x);
+        let launches = if self.float < F32 {
+            vec![cast, product]
+        } else {
+            vec![product]
+        };
+        Counts { least, launches }
     }
 
     /// Both gradients: two products that read the output's gradient and the other operand and write a gradient. At least
@@ -89,11 +110,14 @@ pub(in super::super) struct LinearLogProb {
     pub(in super::super) hidden: usize,
     pub(in super::super) vocabulary: usize,
     pub(in super::super) float: f64,
+    /// Models whose logits of a tile lie side by side: 1, or 2 of [`didact_kernels::linear_kl()`].
+    pub(in super::super) models: usize,
 }
 
 impl LinearLogProb {
     fn tiles(&self) -> f64 {
-        let most = MOST_PRODUCTS / self.rows.max(1) / FEWEST_TOKENS * FEWEST_TOKENS;
+        let rows = (self.models * self.rows).max(1);
+        let most = MOST_PRODUCTS / rows / FEWEST_TOKENS * FEWEST_TOKENS;
         let tile = most.max(FEWEST_TOKENS).min(self.vocabulary);
         self.vocabulary.div_ceil(tile) as f64
     }
@@ -168,12 +192,21 @@ impl LinearLogProb {
             matrix: wanted * self.operations(),
             ..Demand::default()
         };
-        let [pick, product] = self.logits();
         let derivatives = Demand {
             bytes: (F32 + float) * logits,
             ordinary: logits * (EXPONENTIAL + 9.0),
             ..Demand::default()
         };
+        let mut launches = self.logits().to_vec();
+        launches.push(derivatives);
+        launches.extend(self.gathered(trained));
+        Counts { least, launches }
+    }
+
+    /// The gradients of the hidden states, and of the embedding where `trained`, from the logits' derivatives.
+    fn gathered(&self, trained: bool) -> Vec<Demand> {
+        let float = self.float;
+        let [hidden, picked, embedding, logits] = self.numbers();
         let of_rows = Demand {
             bytes: float * (logits + embedding) + F32 * self.tiles() * picked,
             matrix: self.operations(),
@@ -182,7 +215,7 @@ impl LinearLogProb {
         let sums = moved(3.0 * F32 * (self.tiles() - 1.0) * picked);
         // Zeros, each row added to its token, and the cast.
         let scatter = moved(F32 * (hidden + 3.0 * picked) + (F32 + float) * hidden);
-        let mut launches = vec![pick, product, derivatives, of_rows, sums, scatter];
+        let mut launches = vec![of_rows, sums, scatter];
         if trained {
             launches.push(Demand {
                 bytes: float * (logits + self.tiles() * picked) + F32 * embedding,
@@ -192,6 +225,48 @@ impl LinearLogProb {
             let cast = if float < F32 { F32 + float } else { 0.0 };
             launches.push(moved((cast + 2.0 * float) * embedding));
         }
+        launches
+    }
+
+    /// The divergence of two models of these sizes. At least hidden states and embeddings of both once, and one product
+    /// each. Ours writes the logits of both in f32 and reads them again; with each logit two running sums are brought to
+    /// new maxima, which takes four exponentials.
+    pub(in super::super) fn divergence(&self) -> Counts {
+        let [hidden, _, embedding, logits] = self.numbers();
+        let rows = self.rows as f64;
+        let least = Demand {
+            bytes: 2.0 * self.float * (hidden + embedding) + rows * (2.0 * INDEX + 3.0 * F32),
+            matrix: 2.0 * self.operations(),
+            ..Demand::default()
+        };
+        let absorb = Demand {
+            bytes: 2.0 * F32 * logits + self.tiles() * rows * 10.0 * F32,
+            ordinary: logits * (4.0 * EXPONENTIAL + 20.0),
+            ..Demand::default()
+        };
+        let finish = moved(rows * 8.0 * F32);
+        let mut launches = [self.logits(), self.logits()].concat();
+        launches.extend([absorb, finish]);
+        Counts { least, launches }
+    }
+
+    /// Its gradients of one of the models, as [`Self::backward`]: the logits of both are made again.
+    pub(in super::super) fn divergence_backward(&self, trained: bool) -> Counts {
+        let float = self.float;
+        let [hidden, _, embedding, logits] = self.numbers();
+        let of_one = self.backward(trained).least;
+        let least = Demand {
+            bytes: of_one.bytes + float * (hidden + embedding),
+            ..of_one
+        };
+        let derivatives = Demand {
+            bytes: (2.0 * F32 + float) * logits,
+            ordinary: logits * (2.0 * EXPONENTIAL + 8.0),
+            ..Demand::default()
+        };
+        let mut launches = [self.logits(), self.logits()].concat();
+        launches.push(derivatives);
+        launches.extend(self.gathered(trained));
         Counts { least, launches }
     }
 }
@@ -271,7 +346,7 @@ impl QuantisedLinear {
         }
     }
 
-    /// The product for few rows, in f32. Up to eight of them ours multiplies on ordinary units as it reads the codes, one
+    /// The product for few rows, in f32. Up to two of them ours multiplies on ordinary units as it reads the codes, one
     /// cube an output, each of which reads all rows anew: `rows + 3` reads a number of the weight. More go the way of
     /// [`Self::forward`].
     pub(in super::super) fn streamed(&self) -> Counts {
@@ -324,6 +399,7 @@ mod tests {
             hidden: 2,
             vocabulary: 1025,
             float: 2.0,
+            models: 1,
         };
         assert_eq!(head.tiles(), 2.0);
         assert_eq!(LinearLogProb { rows: 1, ..head }.tiles(), 1.0);
@@ -355,6 +431,30 @@ mod tests {
     }
 
     #[test]
+    fn a_divergence_has_the_logits_of_both() {
+        let one = LinearLogProb {
+            tokens: 3,
+            rows: 1 << 13,
+            hidden: 2,
+            vocabulary: 1025,
+            float: 2.0,
+            models: 1,
+        };
+        let pair = LinearLogProb { models: 2, ..one };
+        assert_eq!((one.tiles(), pair.tiles()), (1.0, 2.0));
+        let forward = pair.divergence();
+        assert_eq!(forward.ours().matrix, 2.0 * one.forward().ours().matrix);
+        assert_eq!(
+            forward.least.bytes,
+            2.0 * 2.0 * (6.0 + 2050.0) + f64::from(1 << 13) * 20.0
+        );
+        // Two products of logits, and one for the rows' gradient.
+        let backward = pair.divergence_backward(false);
+        assert_eq!(backward.ours().matrix, 3.0 * one.forward().ours().matrix);
+        assert_eq!(backward.least.matrix, one.backward(false).least.matrix);
+    }
+
+    #[test]
     fn a_short_block_takes_the_room_of_a_whole_one() {
         let weight = QuantisedLinear {
             dense: DENSE,
@@ -372,7 +472,7 @@ mod tests {
         );
         assert_eq!(weight.streamed().ours().reads, 5.0 * 165.0);
         let many = QuantisedLinear {
-            dense: Linear { rows: 9, ..DENSE },
+            dense: Linear { rows: 3, ..DENSE },
             bits: 4,
         };
         assert_eq!(many.streamed(), many.forward());

@@ -76,7 +76,7 @@ pub(in super::super) fn streamed_quantised_product(sizes: &Sizes, _: f64) -> Vec
     let batch = sizes.batch;
     let (inputs, outputs) = (sizes.hidden, sizes.mlp);
     let works = BITS.map(|(bits, width)| {
-        [1, 8, batch].map(|rows| {
+        [1, 2, batch].map(|rows| {
             let dense = Linear {
                 rows,
                 inputs,

@@ -136,8 +136,9 @@ impl AttentionTile {
     }
 }
 
-/// Rows up to which a product with a quantised weight reads its codes as it goes.
-pub(super) const MOST_STREAMED_ROWS: usize = 8;
+/// Rows up to which a product with a quantised weight reads its codes as it goes. Each output reads all rows anew, so
+/// with more of them decoding the weight first moves fewer bytes.
+pub(super) const MOST_STREAMED_ROWS: usize = 2;
 
 /// A list of numbers on the device.
 pub(super) fn float_numbers(like: &CubeTensor, values: &[f32]) -> CubeTensor {
