@@ -34,17 +34,19 @@
 //! |---|---|---|
 //! | parked weights | the larger of reference and student, while they score | both, always |
 //! | mixing the reference | the new one, `n·P`; of a parked one nothing | the policy's numbers in f32, `4·P`; of a parked one the new one too |
-//! | optimizer | nothing | all |
-//! | gradients | as the tape makes them, `n·T`, or of one layer where layers are computed again | `4·T`, twice where micro-batches are added up whole |
+//! | optimizer | AdamW's | Muon's, of the layers' matrices |
 //! | quantised weights | codes, scales and minima | the same again, from which they are uploaded |
-//! | sampling | `4·V` a sequence, and in half precision the largest matrix in f32 | `12·V` a sequence |
-//! | log-probs | a tile of `2²⁴` products in f32, or `2¹⁰` a row | nothing |
+//! | sampling | `4·V` a sequence | nothing |
+//! | log-probs | a tile of `2²⁴` products in f32, or `2¹⁰` a row, and in the backward pass their derivatives | nothing |
+//! | embedding's gradient | `2·n·V·H`, before it is one of the gradients | nothing |
 //! | products with quantised weights | `2²⁴` decoded numbers, and `8·m·I` in the backward pass | nothing |
 //! | rollouts | nothing | all |
+//!
+//! On the CPU, keys and values are f32 whatever the weights are.
 
-use burn::backend::DispatchDevice;
 use burn::tensor::Device;
 use didact_engine::EngineConfig;
+use didact_kernels::is_cpu;
 use didact_models::{Bits, DecoderConfig, LoraConfig};
 use serde::{Deserialize, Serialize};
 
@@ -116,8 +118,7 @@ impl MemoryPlace {
     /// Where tensors on `device` lie.
     #[must_use]
     pub fn of(device: &Device) -> Self {
-        let inner = device.as_dispatch().clone().inner();
-        if matches!(inner, DispatchDevice::Flex(_)) {
+        if is_cpu(device) {
             Self::Host
         } else {
             Self::Device

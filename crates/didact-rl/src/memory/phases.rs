@@ -88,16 +88,23 @@ impl MemoryEstimate {
     /// What is trained, and the optimizer's state.
     pub(super) fn add_training(&mut self, sizes: &Sizes, optimizer: &OptimizerConfig) {
         self.add_weights("weights", sizes);
-        let state = match optimizer {
-            OptimizerConfig::Adamw(_) => 8 * sizes.trained,
-            OptimizerConfig::Muon(_) => 8 * sizes.trained - 4 * sizes.trained_matrices,
-        };
-        let master = if sizes.has_master() {
-            4 * sizes.trained
-        } else {
-            0
-        };
-        self.add_on_host("optimizer state", MemoryPhase::Throughout, state + master);
+        let master = if sizes.has_master() { 4 } else { 0 };
+        let (matrices, rest) = (
+            sizes.trained_matrices,
+            sizes.trained - sizes.trained_matrices,
+        );
+        let name = "optimizer state";
+        match optimizer {
+            OptimizerConfig::Adamw(_) => {
+                let state = (8 + master) * sizes.trained;
+                self.add(name, MemoryPhase::Throughout, state);
+            }
+            OptimizerConfig::Muon(_) => {
+                self.add(name, MemoryPhase::Throughout, (8 + master) * rest);
+                let momentum = (4 + master) * matrices;
+                self.add_on_host("Muon's state", MemoryPhase::Throughout, momentum);
+            }
+        }
     }
 
     pub(super) fn add_generation(
@@ -112,20 +119,20 @@ impl MemoryEstimate {
         let side_by_side = samples.min(engine.max_batch.get() as u64);
         let prompts = groups.min(side_by_side * groups / samples.max(1) + 1);
         let slots = prompts * whole(prompt) + side_by_side * whole(completion);
-        let slot = 2 * sizes.number() * sizes.layers * sizes.keys;
-        let cache = (slot * slots).min(engine.cache_bytes);
+        let cache = (sizes.slot() * slots).min(engine.cache_bytes);
         self.add("keys and values", MemoryPhase::Sampling, cache);
-        let logits = 4 * sizes.vocabulary * side_by_side;
+        // The CPU reads and sorts them.
+        let logits = match self.place() {
+            MemoryPlace::Host => 16,
+            MemoryPlace::Device => 4,
+        };
+        let logits = logits * sizes.vocabulary * side_by_side;
         self.add("logits that are sampled", MemoryPhase::Sampling, logits);
-        let drawn = "logits, read and sorted";
-        self.add_on_host(drawn, MemoryPhase::Sampling, 3 * logits);
         let read = (engine.max_batch_tokens.get() as u64)
             .min(engine.prefill_chunk.get() as u64)
             .min(prompts * prompt);
         let reading = sizes.pass_bytes(read);
         self.add("a pass that reads prompts", MemoryPhase::Sampling, reading);
-        let widened = sizes.widened();
-        self.add("a matrix in f32", MemoryPhase::Sampling, widened);
         if engine.decoding_weights == WeightPrecision::Bf16 {
             // Made at the first generation after an update, and kept to the next update.
             for phase in [MemoryPhase::Sampling, MemoryPhase::Scoring] {
@@ -137,14 +144,17 @@ impl MemoryEstimate {
     /// A pass without gradients that takes `pass` bytes, and the log-probs of at most all its `read` tokens.
     pub(super) fn add_scoring_pass(&mut self, sizes: &Sizes, pass: u64, read: u64) {
         self.add("a pass that scores", MemoryPhase::Scoring, pass);
-        if self.place == MemoryPlace::Device {
+        if self.place() == MemoryPlace::Device {
             self.add("a tile of logits", MemoryPhase::Scoring, sizes.tile(read));
         }
     }
 
     pub(super) fn add_update(&mut self, sizes: &Sizes, update: &Update) {
         let tokens = update.micro_batch();
-        let several = update.tokens > tokens && !update.recompute_layers;
+        let gradients = 4 * sizes.trained;
+        if update.tokens > tokens && !update.recompute_layers {
+            self.add("gradients", MemoryPhase::Updating, gradients);
+        }
         let per_layer = sizes.activation_numbers;
         let kept = if update.recompute_layers {
             sizes.layers * sizes.hidden + per_layer
@@ -152,25 +162,11 @@ impl MemoryEstimate {
             sizes.layers * per_layer
         };
         let activations = sizes.number() * tokens * (kept + 2 * sizes.hidden);
-        let gradients = 4 * sizes.trained;
-        // Those of the tape, which a GPU's host reads as soon as they are all there, or all of one layer.
-        let of_tape = match (self.place, update.recompute_layers) {
-            (MemoryPlace::Host, _) => gradients,
-            (MemoryPlace::Device, false) => sizes.number() * sizes.trained,
-            (MemoryPlace::Device, true) => sizes.number() * sizes.trained / sizes.layers.max(1),
-        };
-        if self.place == MemoryPlace::Device || several {
-            self.add_on_host("gradients", MemoryPhase::Updating, gradients);
-        }
-        if self.place == MemoryPlace::Device && several {
-            let name = "gradients of a micro-batch";
-            self.add_on_host(name, MemoryPhase::Updating, gradients);
-        }
         let (name, largest) = if update.recompute_layers {
             // The sum of all gradients is there while the last layers are computed again.
-            ("activations and gradients", activations + of_tape)
+            ("activations and gradients", activations + gradients)
         } else {
-            ("activations, then gradients", activations.max(of_tape))
+            ("activations, then gradients", activations.max(gradients))
         };
         self.add(name, MemoryPhase::Updating, largest);
         let backward = sizes.backward_bytes(tokens);

@@ -48,7 +48,7 @@ pub(super) struct Sizes {
     pub(super) hidden: u64,
     pub(super) intermediate: u64,
     queries: u64,
-    pub(super) keys: u64,
+    keys: u64,
     pub(super) vocabulary: u64,
 }
 
@@ -170,16 +170,13 @@ impl Sizes {
         }
     }
 
-    /// Bytes of the largest matrix in f32, where a step of decoding on a GPU makes one of half precision so.
-    pub(super) fn widened(&self) -> u64 {
-        let mut widest = self.vocabulary * self.hidden;
-        if self.quantised == 0 {
-            widest = widest.max(self.intermediate * self.hidden);
-        }
-        match self.place {
-            MemoryPlace::Device if self.has_master() => 4 * widest,
-            MemoryPlace::Device | MemoryPlace::Host => 0,
-        }
+    /// Bytes of a token's keys and values.
+    pub(super) const fn slot(&self) -> u64 {
+        let number = match self.place {
+            MemoryPlace::Host => 4,
+            MemoryPlace::Device => self.number(),
+        };
+        2 * number * self.layers * self.keys
     }
 
     /// Bytes of the tile of logits that log-probs of so many rows are computed in.
