@@ -4,6 +4,7 @@ mod common;
 
 use std::sync::Arc;
 
+use burn::tensor::FloatDType;
 use common::{
     CONTEXT, TOLERANCE, VOCABULARY, decoder, plain_greedy, plain_log_softmax, positive, prompt,
     stream,
@@ -68,34 +69,49 @@ fn greedy_with_the_cache_is_greedy_without() {
     }
 }
 
+/// Samples and compares every log-prob with what scoring gives.
+fn assert_scored_as_sampled(name: &str, engine: &mut LocalEngine, tolerance: f32) {
+    let requests = requests();
+    let completions = engine.generate(&requests).unwrap();
+    let scored: Vec<ScoreRequest> = requests
+        .iter()
+        .zip(&completions)
+        .map(|(request, completion)| {
+            let start = request.prompt.len();
+            ScoreRequest {
+                prefix: request.prompt.clone(),
+                continuation: completion.ids.clone(),
+                spans: vec![Span::new(start, start + completion.ids.len())],
+                temperature: request.sampling.temperature,
+            }
+        })
+        .collect();
+    for (score, completion) in engine.score(&scored).unwrap().iter().zip(&completions) {
+        assert_eq!(score[0].len(), completion.sampling_log_probs.len());
+        for (score, sampled) in score[0].values().iter().zip(&completion.sampling_log_probs) {
+            assert!(
+                (score - sampled).abs() <= tolerance,
+                "{name} {score} {sampled}"
+            );
+        }
+    }
+}
+
 #[test]
 fn sampling_log_probs_are_the_scores_of_the_sampled_ids() {
     for family in Family::ALL {
         let mut engine = engine(family, 4);
-        let requests = requests();
-        let completions = engine.generate(&requests).unwrap();
-        let scored: Vec<ScoreRequest> = requests
-            .iter()
-            .zip(&completions)
-            .map(|(request, completion)| {
-                let start = request.prompt.len();
-                ScoreRequest {
-                    prefix: request.prompt.clone(),
-                    continuation: completion.ids.clone(),
-                    spans: vec![Span::new(start, start + completion.ids.len())],
-                    temperature: request.sampling.temperature,
-                }
-            })
-            .collect();
-        for (score, completion) in engine.score(&scored).unwrap().iter().zip(&completions) {
-            assert_eq!(score[0].len(), completion.sampling_log_probs.len());
-            for (score, sampled) in score[0].values().iter().zip(&completion.sampling_log_probs) {
-                assert!(
-                    (score - sampled).abs() <= TOLERANCE,
-                    "{family:?} {score} {sampled}"
-                );
-            }
-        }
+        assert_scored_as_sampled(&format!("{family:?}"), &mut engine, TOLERANCE);
+    }
+}
+
+/// Prompts are read and scored in the weights' precision, and decoded with rows of f32.
+#[test]
+fn weights_of_half_precision_sample_too() {
+    for family in Family::ALL {
+        let half = decoder(family, 5).cast(FloatDType::BF16);
+        let mut engine = LocalEngine::new(half, EngineConfig::default());
+        assert_scored_as_sampled(&format!("{family:?}"), &mut engine, 0.1);
     }
 }
 

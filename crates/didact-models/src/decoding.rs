@@ -73,6 +73,8 @@ impl DecodingModel {
     #[must_use]
     pub fn logits(&self, hidden: Tensor<2>) -> Tensor<2> {
         let embedding = self.decoder.output_embedding();
+        // Prompts are read in the weights' precision, and logits are f32.
+        let hidden = hidden.cast(FloatDType::F32);
         didact_kernels::streamed_product(hidden, embedding.transpose())
     }
 }
