@@ -184,7 +184,7 @@ impl LinearLogProb {
     /// the rows' gradient in f32, and writes the embedding's gradient in f32, then in its own type, then in its place.
     pub(in super::super) fn backward(&self, trained: bool) -> Counts {
         let float = self.float;
-        let [hidden, picked, embedding, logits] = self.numbers();
+        let [hidden, _, embedding, logits] = self.numbers();
         let wanted = if trained { 2.0 } else { 1.0 };
         let written = if trained { hidden + embedding } else { hidden };
         let least = Demand {
