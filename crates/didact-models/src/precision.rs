@@ -61,6 +61,7 @@ impl ParameterMapper for Cast {
 
 #[cfg(test)]
 mod tests {
+    use burn::module::Module;
     use burn::tensor::{DType, Device};
     use didact_kernels::PackedLayout;
 
@@ -146,6 +147,12 @@ mod tests {
                     });
                     numbers(model.logits(hidden))
                 };
+                // A prompt that the decoder itself read has hidden states of half precision.
+                let read = half.valid().forward(upload(&IDS, &Device::flex()), &layout);
+                assert_eq!(read.dtype(), dtype.into());
+                let model = DecodingModel::new(&half, WeightPrecision::Exact);
+                let difference = worst(&numbers(model.logits(read)), &decode(&whole));
+                assert!(difference < 2.0 * HALF, "{:?}: {difference}", config.family);
                 // Decoding computes in f32 with the rounded weights, of which only the adapter's differ.
                 let difference = worst(&decode(&half), &decode(&whole));
                 assert!(difference < HALF, "{:?}: {difference}", config.family);

@@ -319,7 +319,8 @@ impl Making<'_> {
     /// Leaves the trained model, with its tokenizer, for the stages that follow.
     fn keep(&self, decoder: &Decoder, tokenizer: &Tokenizer) -> Result<()> {
         let folder = self.folder.join(MODEL);
-        decoder.save_folder(&folder)?;
+        // Quantised weights have no place in a folder but as what they are worth with their adapter.
+        decoder.merge_adapter().save_folder(&folder)?;
         Ok(tokenizer.save_folder(&folder)?)
     }
 

@@ -238,6 +238,8 @@ fn half_precision_halves_what_it_holds_and_adds_a_master() {
     let of = |weights| {
         let config = teacher(&model, |c| {
             c.engine.cache_bytes = u64::MAX;
+            // Enough for activations to take more than the gradients, which are f32.
+            c.micro_batch_tokens = 16_384;
             c.reference_mixing = MIXING;
         });
         let student = PlannedStudent::Current;
