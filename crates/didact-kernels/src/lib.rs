@@ -15,7 +15,7 @@
 //! | [`rotary`] | rotary position embedding |
 //! | [`gated`] | SwiGLU and GeGLU |
 //! | [`cached_attention`], [`write_slots`] | attention of new rows over a key/value cache |
-//! | [`sample`] | one token of each row of logits |
+//! | [`sample()`] | one token of each row of logits |
 //! | [`adamw()`] | AdamW's update of one parameter |
 //! | [`streamed_product`] | few rows times a matrix that is read once, in f32 or bf16 |
 //! | [`quantised_linear`], [`streamed_quantised_product`] | rows times a frozen [`QuantisedMatrix`] of 8 or 4 bits |

@@ -79,7 +79,7 @@ pub fn sample(logits: Tensor<2>, draws: &[Draw]) -> Tensor<2> {
     reference::sample(logits, draws)
 }
 
-/// The backend family behind [`sample`]: f32 logits of at least one row; no gradients. The CPU draws on the host.
+/// The backend family behind [`sample()`]: f32 logits of at least one row; no gradients. The CPU draws on the host.
 #[cfg(feature = "cube")]
 #[backend_extension(
     Fusion: cfg(feature = "fusion"),

@@ -2,7 +2,7 @@ use burn::tensor::{DType, Tensor, TensorData};
 
 use crate::Draw;
 
-/// Draws on the host, by sorting; see [`crate::sample`].
+/// Draws on the host, by sorting; see [`crate::sample()`].
 #[must_use]
 pub fn sample(logits: Tensor<2>, draws: &[Draw]) -> Tensor<2> {
     let [rows, vocabulary] = logits.dims();
