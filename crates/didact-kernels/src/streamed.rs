@@ -14,7 +14,8 @@ use crate::{device, reference};
 /// `weight` is f32 or bf16, sums are f32. It may be a transposed view of a matrix `[N, K]`: both orders are
 /// read as they lie in memory, once for all rows. On the CPU each output is summed in an order that depends on neither
 /// the number of rows nor the number of threads. On GPUs the weight may be f16 too; the rows are rounded to the type of
-/// a half-precision weight, since matrix units multiply one type, and the result is not.
+/// a half-precision weight, since matrix units multiply one type, and the result is not. A type that
+/// the device cannot compute with goes through the reference.
 ///
 /// # Panics
 /// When the shapes do not belong together, or `x` is not f32.
@@ -33,7 +34,8 @@ pub fn streamed_product(x: Tensor<2>, weight: Tensor<2>) -> Tensor<2> {
     let on_cpu = device::is_flex_without_gradients(&x.device())
         && [DType::F32, DType::BF16].contains(&weight.dtype());
     let on_gpu = device::is_cube_without_gradients(&x.device())
-        && [DType::F32, DType::F16, DType::BF16].contains(&weight.dtype());
+        && [DType::F32, DType::F16, DType::BF16].contains(&weight.dtype())
+        && x.device().supports_dtype(weight.dtype());
     if !(on_cpu || on_gpu) || x.dims()[0] == 0 {
         return reference::streamed_product(x, weight);
     }
