@@ -296,7 +296,7 @@ pub(super) fn rotary(sizes: &Sizes, float: f64) -> Vec<Work> {
     let shape = [sizes.tokens(), sizes.heads.query, sizes.heads.size];
     let text = format!("{} tokens, {} heads of {}", shape[0], shape[1], shape[2]);
     let inputs = move |device: &Device, dtype| {
-        let angles = random([shape[0], shape[2] / 2], 1.0, device, dtype);
+        let angles = random([shape[0], shape[2] / 2], 1.0, device, DType::F32);
         let (cos, sin) = (angles.clone().cos(), angles.sin());
         (random(shape, 1.0, device, dtype), cos, sin)
     };

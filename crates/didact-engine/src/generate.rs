@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use burn::tensor::Tensor;
 use didact_core::{Completion, Error, Generate, GenerateRequest, Result, StopReason, TokenId};
-use didact_kernels::{CachedRun, PackedLayout, Segment, attention};
+use didact_kernels::{CachedRun, PackedLayout, Segment, attention, is_cpu};
 
 use crate::cache::{Cache, Shape, layout};
 use crate::draws::draw_rows;
@@ -37,8 +37,14 @@ impl Generate for LocalEngine {
             return Ok(Vec::new());
         }
         let engine = &*self;
-        // Within the thread pool: from outside, every parallel operation would wait for a thread to wake up.
-        let (completions, report) = rayon::scope(|_| Generation::new(engine, requests).run())?;
+        let generate = || Generation::new(engine, requests).run();
+        let (completions, report) = if is_cpu(&self.device()) {
+            // Within the thread pool: from outside, every parallel operation would wait for a thread to wake up.
+            rayon::scope(|_| generate())?
+        } else {
+            // CubeCL gives each thread a stream with memory of its own, which other threads could not use after.
+            generate()?
+        };
         self.report = report;
         Ok(completions)
     }

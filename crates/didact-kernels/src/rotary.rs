@@ -10,7 +10,7 @@ use burn::backend::autodiff::{
 };
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, Dispatch, backend_extension};
-use burn::tensor::{Shape, Tensor};
+use burn::tensor::{DType, Shape, Tensor};
 
 use crate::{device, reference};
 
@@ -18,16 +18,16 @@ use crate::{device, reference};
 ///
 /// Pairs are `(x[i], x[i + D/2])`, the layout of Hugging Face's `rotate_half`:
 /// `y[i] = x[i]·cos[i] − x[i + D/2]·sin[i]` and `y[i + D/2] = x[i + D/2]·cos[i] + x[i]·sin[i]`.
-/// Shapes: `x` `[N, H, D]` with `D` even, `cos` and `sin` `[N, D/2]`, which carry no gradient on the
-/// fast path.
+/// Shapes: `x` `[N, H, D]` with `D` even, `cos` and `sin` `[N, D/2]`. On the fast path these are f32, whatever `x` is, since
+/// half precisions do not hold the angles of later positions, and carry no gradient.
 ///
 /// # Panics
 /// When the shapes do not belong together.
 pub fn rotary(x: Tensor<3>, cos: Tensor<2>, sin: Tensor<2>) -> Tensor<3> {
     check_shapes(&x.shape(), &cos.shape(), &sin.shape());
-    let constant = !(cos.is_require_grad() || sin.is_require_grad());
-    let floats = [x.dtype(), cos.dtype(), sin.dtype()];
-    if !(constant && device::has_kernels_for(&x.device(), &floats)) {
+    let fits = |table: &Tensor<2>| table.dtype() == DType::F32 && !table.is_require_grad();
+    let own = device::has_kernels_for(&x.device(), &[x.dtype()]);
+    if !(own && fits(&cos) && fits(&sin)) {
         return reference::rotary(x, cos, sin);
     }
     Tensor::from_dispatch(<Dispatch as RotaryOps>::rotary(
@@ -46,7 +46,7 @@ fn check_shapes(x: &Shape, cos: &Shape, sin: &Shape) {
     );
 }
 
-/// The backend family behind [`rotary`]: f32 tensors, on GPUs half precisions too.
+/// The backend family behind [`rotary`]: f32 tensors; on GPUs what is rotated may have half precision.
 #[backend_extension(
     Fusion: cfg(feature = "fusion"),
     Flex,

@@ -13,9 +13,7 @@ use burn::tensor::Tensor;
 #[cfg(feature = "cube")]
 use burn::tensor::{DType, FloatDType};
 
-#[cfg(feature = "cube")]
-use crate::device;
-use crate::reference;
+use crate::{device, reference};
 
 /// How one row's token is drawn.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -64,6 +62,11 @@ pub fn sample(logits: Tensor<2>, draws: &[Draw]) -> Tensor<2> {
         "sample: {rows} rows of logits but {} draws",
         draws.len()
     );
+    let logits = if device::is_autodiff(&logits.device()) {
+        logits.inner()
+    } else {
+        logits
+    };
     #[cfg(feature = "cube")]
     if device::is_cube(&logits.device()) && rows > 0 {
         let logits = if logits.dtype() == DType::F32 {

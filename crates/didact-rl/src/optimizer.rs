@@ -27,7 +27,7 @@ use self::adamw::AdamWUpdate;
 use self::muon::MuonStep;
 use self::on_device::DeviceSlots;
 use self::state::{FIRST_MOMENT, MASTER, MOMENTUM, SECOND_MOMENT, Slots, Trainable, entries, name};
-use crate::gradients::{Gradients, mutable, read, values};
+use crate::gradients::{Gradients, mutable, read, shaped, values};
 use crate::{Error, Result};
 
 /// Which optimizer, and its constants: in TOML, `optimizer = { kind = "adamw", beta2 = 0.95 }`.
@@ -170,13 +170,29 @@ impl Optimizer {
     /// # Errors
     /// A tensor that cannot be read from its device.
     pub fn state(&self) -> Result<OptimizerState> {
-        let mut state = self.state.clone();
-        for (path, slots) in &self.on_device {
-            for (slot, data) in slots.read(path)? {
-                state.tensors.insert(name(path, slot), Arc::new(data));
-            }
-        }
-        Ok(state)
+        let read = |(name, held): (String, Held<'_>)| Ok((name, held.read()?));
+        Ok(OptimizerState {
+            updates: self.updates(),
+            tensors: self.held().into_iter().map(read).collect::<Result<_>>()?,
+        })
+    }
+
+    /// Every tensor of the state by its name, wherever it lies.
+    pub(crate) fn held(&self) -> BTreeMap<String, Held<'_>> {
+        let on_host = self.state.tensors.iter();
+        let on_host = on_host.map(|(name, data)| (name.clone(), Held::OnHost(data)));
+        let on_device = self.on_device.iter().flat_map(|(path, slots)| {
+            let there = |(slot, tensor)| {
+                let held = Held::OnDevice {
+                    path,
+                    tensor,
+                    shape: slots.shape(),
+                };
+                (name(path, slot), held)
+            };
+            slots.parts().map(there)
+        });
+        on_host.chain(on_device).collect()
     }
 
     /// Goes on from `state`, which an optimizer of the same configuration had for the weights of `decoder`.
@@ -191,6 +207,40 @@ impl Optimizer {
         self.state = state;
         self.on_device.clear();
         Ok(())
+    }
+}
+
+/// A tensor of the state, all of which are f32.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Held<'a> {
+    OnHost(&'a Arc<TensorData>),
+    OnDevice {
+        /// The parameter's.
+        path: &'a str,
+        /// Flat.
+        tensor: &'a Tensor<1>,
+        shape: &'a [usize],
+    },
+}
+
+impl Held<'_> {
+    pub(crate) fn shape(&self) -> &[usize] {
+        match self {
+            Self::OnHost(data) => data.shape(),
+            Self::OnDevice { shape, .. } => shape,
+        }
+    }
+
+    /// Shared with the optimizer where it lies in host memory.
+    pub(crate) fn read(&self) -> Result<Arc<TensorData>> {
+        match *self {
+            Self::OnHost(data) => Ok(data.clone()),
+            Self::OnDevice {
+                path,
+                tensor,
+                shape,
+            } => Ok(Arc::new(shaped(read(path, tensor.clone())?, shape))),
+        }
     }
 }
 
@@ -251,6 +301,21 @@ impl UpdatePass<'_> {
         };
         slots.put(MASTER, master);
         Ok(weights)
+    }
+
+    /// Takes the state of a parameter that lay on a GPU before into host memory.
+    fn bring_back(&mut self, path: &str) -> Result<()> {
+        if let Some(slots) = self.on_device.remove(path) {
+            let mut tensors = Slots {
+                path,
+                tensors: self.tensors,
+            };
+            for (slot, tensor) in slots.parts() {
+                let data = shaped(read(path, tensor.clone())?, slots.shape());
+                tensors.put(slot, Arc::new(data));
+            }
+        }
+        Ok(())
     }
 
     /// The weights after the update, which is made where they lie.
@@ -327,7 +392,10 @@ impl ParameterMapper for UpdatePass<'_> {
             }
             return Param::from_mapped_value(id, tensor.require_grad(), mapper);
         }
-        let weights = read(path, inner).and_then(|data| self.update(path, &inner_device, data));
+        let weights = self
+            .bring_back(path)
+            .and_then(|()| read(path, inner))
+            .and_then(|data| self.update(path, &inner_device, data));
         let tensor = match weights {
             Ok(data) => Tensor::from_data(data, (&device, dtype)).require_grad(),
             // The update as a whole fails: what stands in this parameter no longer matters.

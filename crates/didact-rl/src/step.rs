@@ -164,6 +164,10 @@ impl Trainer {
         self.optimizer.updates()
     }
 
+    pub(crate) const fn optimizer(&self) -> &Optimizer {
+        &self.optimizer
+    }
+
     /// The optimizer's state; see [`Optimizer::state`].
     ///
     /// # Errors
@@ -293,8 +297,7 @@ impl Trainer {
                 .map(|(s, v)| s.loss_sequence(v))
                 .collect();
             let output = loss.evaluate(&inputs, normalisers)?;
-            let part = forward.backward(policy, &output)?;
-            gradients.add(part)?;
+            forward.backward(policy, &output, &mut gradients)?;
             for (&index, values) in batch.iter().zip(values) {
                 all[index] = values;
             }

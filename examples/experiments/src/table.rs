@@ -81,12 +81,13 @@ pub fn table(text: &mut String, what: &str, summaries: &[&Summary]) {
             subjects.push(&summary.subject);
         }
     }
-    let seeds = summaries.iter().map(|s| s.values.len()).max().unwrap_or(0);
-    let _ = writeln!(
-        text,
-        "{what}, {seeds} {}.\n",
-        if seeds == 1 { "seed" } else { "seeds" }
-    );
+    let seeds = || summaries.iter().map(|s| s.values.len());
+    let (least, most) = (seeds().min().unwrap_or(0), seeds().max().unwrap_or(0));
+    let _ = match (least, most) {
+        (1, 1) => writeln!(text, "{what}, 1 seed.\n"),
+        (least, most) if least == most => writeln!(text, "{what}, {most} seeds.\n"),
+        _ => writeln!(text, "{what}, {least} to {most} seeds.\n"),
+    };
     let heads: Vec<String> = columns
         .iter()
         .map(|(metric, size)| match size.as_str() {

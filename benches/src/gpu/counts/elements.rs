@@ -58,12 +58,12 @@ pub(in super::super) fn rms_norm_backward([rows, width]: [usize; 2], float: f64)
     }
 }
 
-/// Either direction: `[tokens, heads, size]` read and written, and the angles' cosines and sines `[tokens, size/2]`:
-/// `float·tokens·size·(2·heads + 1)` bytes; six operations a pair.
+/// Either direction: `[tokens, heads, size]` read and written, and the angles' cosines and sines `[tokens, size/2]` in f32:
+/// `tokens·size·(2·float·heads + 4)` bytes; six operations a pair.
 pub(in super::super) fn rotary([tokens, heads, size]: [usize; 3], float: f64) -> Counts {
     let (tokens, heads, size) = (tokens as f64, heads as f64, size as f64);
     once(
-        float * tokens * size * (2.0 * heads + 1.0),
+        tokens * size * (2.0 * float * heads + 4.0),
         3.0 * tokens * heads * size,
     )
 }
@@ -159,7 +159,7 @@ mod tests {
         // Three heads of four for two tokens, in and out, and two cosines and two sines a token.
         assert_eq!(
             rotary([2, 3, 4], 2.0).least.bytes,
-            2.0 * (24.0 + 24.0 + 8.0)
+            2.0 * (24.0 + 24.0) + 4.0 * 8.0
         );
         assert_eq!(gated([2, 5], 4.0, false).least.bytes, 4.0 * 30.0);
         assert_eq!(gated([2, 5], 4.0, true).least.bytes, 4.0 * 50.0);

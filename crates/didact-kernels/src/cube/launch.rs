@@ -10,6 +10,9 @@ use cubecl::{CubeCount, CubeDim};
 
 /// Most units of a cube; WebGPU promises no more than this.
 pub(super) const MOST_UNITS: u32 = 256;
+/// Most bytes of shared memory of a cube: what NVIDIA's devices since sm_80 all have, and what the sources that
+/// `cuda_sources` gives are made for.
+pub(super) const MOST_SHARED_BYTES: usize = 99 << 10;
 /// Cubes along one axis; WebGPU allows 65 535.
 const MOST_CUBES: usize = 32_768;
 
@@ -122,6 +125,7 @@ impl AttentionTile {
     ) -> Self {
         let (heads, size) = (q.meta.shape()[1], q.meta.shape()[2]);
         let shared_bytes = q.client.properties().hardware.max_shared_memory_size;
+        let shared_bytes = shared_bytes.min(MOST_SHARED_BYTES);
         choose(
             heads / k.meta.shape()[1],
             size,

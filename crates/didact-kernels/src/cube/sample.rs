@@ -19,8 +19,9 @@ impl SampleOps for CubeBackend {
         let numbers: Vec<f32> = draws
             .iter()
             .flat_map(|draw| {
+                // Kept within what f32 holds, at whose ends the likeliest token alone is left.
                 let inverse_temperature = if draw.temperature > 0.0 {
-                    (1.0 / draw.temperature) as f32
+                    ((1.0 / draw.temperature) as f32).min(f32::MAX)
                 } else {
                     0.0
                 };
@@ -32,7 +33,7 @@ impl SampleOps for CubeBackend {
                 [
                     inverse_temperature,
                     top_k as f32,
-                    draw.top_p as f32,
+                    (draw.top_p as f32).max(f32::MIN_POSITIVE),
                     draw.min_p as f32,
                     (draw.uniform as f32).min(BELOW_ONE),
                     f32::from(u8::from(draw.keeps_all(vocabulary))),

@@ -18,7 +18,7 @@ use cubecl_runtime::kernel::CubeKernel;
 use super::kernels::{
     adamw, attention, cache, gated, linear_kl, linear_log_prob, norm, quantised, rotary, sample,
 };
-use super::launch::{AttentionTile, MOST_STREAMED_ROWS, MOST_UNITS};
+use super::launch::{AttentionTile, MOST_SHARED_BYTES, MOST_STREAMED_ROWS, MOST_UNITS};
 
 /// One kernel for one type and tile.
 #[derive(Debug, Clone)]
@@ -33,9 +33,6 @@ pub struct CudaSource {
     pub shared_bytes: usize,
 }
 
-/// Shared memory of a cube on the smallest device that is compiled for, in bytes.
-const SHARED_BYTES: usize = 99 << 10;
-
 /// Widths of heads: SmolLM2's and the small Llamas', most others', Gemma's.
 const HEAD_SIZES: [usize; 3] = [64, 128, 256];
 
@@ -49,7 +46,7 @@ fn properties() -> Arc<DeviceProperties> {
             plane_size_min: 32,
             plane_size_max: 32,
             max_bindings: 1024,
-            max_shared_memory_size: SHARED_BYTES,
+            max_shared_memory_size: MOST_SHARED_BYTES,
             max_cube_count: (i32::MAX as u32, u32::from(u16::MAX), u32::from(u16::MAX)),
             max_units_per_cube: 1024,
             max_cube_dim: (1024, 1024, 64),
@@ -329,7 +326,7 @@ fn attentions(sources: &mut Sources, dtype: &str, float: ElemType) {
             |s, d, p| attention::products::Products::new(s, d, p, t(), t(), t(), size, float),
         );
         let chosen = |tile: fn(usize, usize, usize, usize) -> AttentionTile| {
-            tile(1, size, SHARED_BYTES, MOST_UNITS as usize)
+            tile(1, size, MOST_SHARED_BYTES, MOST_UNITS as usize)
         };
         let suffix = format!("{size}-{dtype}");
         let tile = chosen(AttentionTile::forward);

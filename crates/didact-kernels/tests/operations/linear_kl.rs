@@ -68,6 +68,8 @@ fn agrees_with_the_reference_on_every_device() {
             (9, 17, 65, 1),
             (40, 24, 1337, 301),
             (30, 8, 2500, 40),
+            // Two tiles of the vocabulary on devices other than the CPU.
+            (40, 4, 1100, 8_300),
         ] {
             for direction in DIRECTIONS {
                 let case = Case {

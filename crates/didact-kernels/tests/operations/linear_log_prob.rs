@@ -75,7 +75,8 @@ impl Case {
 #[test]
 fn agrees_with_the_reference_on_every_device() {
     on_every_device(|device| {
-        // The last two have more than one tile of the vocabulary, and of rows, in the CPU's backward.
+        // The last three have more than one tile of the vocabulary, and of rows, in the CPU's backward, and the last of
+        // all two tiles of the vocabulary on other devices.
         for (tokens, width, vocabulary, rows) in [
             (1, 1, 1, 1),
             (4, 3, 7, 5),
@@ -84,6 +85,7 @@ fn agrees_with_the_reference_on_every_device() {
             (40, 24, 1337, 301),
             (30, 8, 2500, 40),
             (40, 4, 9, 2100),
+            (40, 4, 1100, 16_400),
         ] {
             let case = Case::new(tokens, width, vocabulary, rows);
             compare(

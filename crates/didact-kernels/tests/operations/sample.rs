@@ -168,3 +168,21 @@ fn a_row_that_is_not_finite_is_marked() {
         }
     });
 }
+
+#[test]
+fn at_the_ends_of_what_f32_holds_the_likeliest_token_is_left() {
+    on_every_device(|device| {
+        let mut logits = numbers(3, 2 * 300);
+        (logits[17], logits[300 + 290]) = (2.0, 2.0);
+        // What keeps a tape is drawn from without it.
+        for device in [device.clone(), device.clone().autodiff()] {
+            let logits = flat(&logits, &device, DType::F32).reshape([2, 300]);
+            let draws = [draw(1e-39, 0, 1.0, 0.0), draw(1.0, 0, 1e-50, 0.0)].map(|draw| Draw {
+                uniform: 0.999,
+                ..draw
+            });
+            let found = host(sample(logits, &draws));
+            assert_eq!((found[0], found[1], found[2]), (17.0, 0.0, 290.0));
+        }
+    });
+}

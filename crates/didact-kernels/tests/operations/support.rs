@@ -113,6 +113,11 @@ pub(crate) fn on_every_device(check: impl Fn(&Device)) {
             Ok(device) => {
                 counted(&device, &check);
             }
+            Err(_) if std::env::var_os("DIDACT_SOFTWARE_DEVICE").is_some() => {
+                panic!(
+                    "DIDACT_SOFTWARE_DEVICE asks for a software Vulkan adapter, and there is none"
+                )
+            }
             Err(_) => println!("skipped wgpu: no software Vulkan adapter on this machine"),
         }
     }

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use burn::module::Param;
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::{DType, Tensor, TensorData};
 use didact_models::{Decoder, ParameterVisitor};
 
 use super::files::{Files, SystemFiles};
@@ -22,7 +22,7 @@ use super::manifest::{self, FORMAT, HashedFile, Manifest};
 use super::tensors::{self, Described};
 use super::{Best, Checkpoint, CheckpointConfig, Identity, RunState};
 use crate::gradients::read;
-use crate::optimizer::OptimizerState;
+use crate::optimizer::{Optimizer, OptimizerState};
 use crate::{Error, Result};
 
 const TRAINABLE: &str = "trainable.safetensors";
@@ -47,7 +47,7 @@ pub struct Snapshot<'a> {
     /// The model; the parameters that record gradients are written.
     pub policy: &'a Decoder,
     /// The optimizer's state for them.
-    pub optimizer: &'a OptimizerState,
+    pub optimizer: &'a Optimizer,
     /// The reference, where it is not the initial policy any more; all its parameters are written.
     pub reference: Option<&'a Decoder>,
 }
@@ -148,19 +148,26 @@ impl CheckpointStore {
             }
         }
         manifest.verify(files, &folder)?;
-        let read = |name: &str| -> Result<Vec<u8>> {
+        let open = |name: &str| {
             let path = folder.join(name);
-            let mut bytes = Vec::new();
-            let mut file = files.open(&path).map_err(|e| Error::io(&path, e))?;
-            file.read_to_end(&mut bytes)
-                .map_err(|e| Error::io(&path, e))?;
-            Ok(bytes)
+            let file = files.open(&path).map_err(|e| Error::io(&path, e))?;
+            Ok::<_, Error>((file, path))
         };
         let tensors = |name: &str| -> Result<BTreeMap<String, TensorData>> {
-            tensors::read(&read(name)?).map_err(|problem| damaged(name, problem))
+            let (mut file, path) = open(name)?;
+            tensors::read(&mut file).map_err(|error| match error.kind() {
+                io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof => {
+                    damaged(name, error.to_string())
+                }
+                _ => Error::io(&path, error),
+            })
         };
+        let (mut file, path) = open(STATE)?;
+        let mut state = Vec::new();
+        file.read_to_end(&mut state)
+            .map_err(|e| Error::io(&path, e))?;
         let state: RunState =
-            serde_json::from_slice(&read(STATE)?).map_err(|e| damaged(STATE, e.to_string()))?;
+            serde_json::from_slice(&state).map_err(|e| damaged(STATE, e.to_string()))?;
         let optimizer = OptimizerState {
             updates: state.updates,
             tensors: tensors(OPTIMIZER)?
@@ -338,7 +345,7 @@ impl CheckpointStore {
 /// What goes into one file.
 enum Content<'a> {
     Bytes(&'a [u8]),
-    Optimizer(&'a OptimizerState),
+    Optimizer(&'a Optimizer),
     /// All parameters, or only those that record gradients.
     Parameters(&'a Decoder, bool),
 }
@@ -348,20 +355,20 @@ impl Content<'_> {
         let io = |e| Error::io(path, e);
         match self {
             Self::Bytes(bytes) => file.write_all(bytes).map_err(io),
-            Self::Optimizer(state) => {
-                let described: Vec<Described> = state
-                    .tensors
+            Self::Optimizer(optimizer) => {
+                let held = optimizer.held();
+                let described: Vec<Described> = held
                     .iter()
-                    .map(|(name, data)| Described {
+                    .map(|(name, held)| Described {
                         name: name.clone(),
-                        dtype: data.dtype(),
-                        shape: data.shape().to_vec(),
+                        dtype: DType::F32,
+                        shape: held.shape().to_vec(),
                     })
                     .collect();
                 tensors::write_header(file, &described).map_err(io)?;
-                let mut all = state.tensors.values();
-                all.try_for_each(|data| tensors::write_tensor(file, data))
-                    .map_err(io)
+                // One at a time: what lies on a GPU need not fit into host memory.
+                let mut all = held.values();
+                all.try_for_each(|held| tensors::write_tensor(file, &*held.read()?).map_err(io))
             }
             Self::Parameters(decoder, trained) => {
                 let mut describe = Describe {

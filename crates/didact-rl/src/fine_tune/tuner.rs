@@ -320,7 +320,7 @@ impl FineTuner {
             identity: &saving.identity,
             state: &self.state,
             policy: self.trainer.policy()?,
-            optimizer: &self.trainer.optimizer_state()?,
+            optimizer: self.trainer.optimizer(),
             reference: None,
         };
         saving.save(

@@ -7,8 +7,7 @@ use burn::tensor::{DType, Device, FloatDType, Tensor, TensorData};
 use didact_kernels::{AdamWStep, adamw};
 
 use super::state::{FIRST_MOMENT, MASTER, SECOND_MOMENT, Slots, Trainable};
-use crate::Result;
-use crate::gradients::{Numbers, flat, read, shaped};
+use crate::gradients::{Numbers, flat};
 
 /// The state of one parameter, flat and in f32.
 #[derive(Debug, Clone)]
@@ -72,19 +71,20 @@ impl DeviceSlots {
         (weights.reshape(dims), slots)
     }
 
-    /// Every part of the state by its name, in host memory.
-    pub(super) fn read(&self, path: &str) -> Result<Vec<(&'static str, TensorData)>> {
+    /// Every part of the state by its name.
+    pub(super) fn parts(&self) -> impl Iterator<Item = (&'static str, &Tensor<1>)> {
         let parts = [
             (FIRST_MOMENT, Some(&self.first)),
             (SECOND_MOMENT, Some(&self.second)),
             (MASTER, self.master.as_ref()),
         ];
-        let parts = parts
-            .into_iter()
-            .filter_map(|(slot, tensor)| Some((slot, tensor?)));
-        parts
-            .map(|(slot, tensor)| Ok((slot, shaped(read(path, tensor.clone())?, &self.shape))))
-            .collect()
+        let there = |(slot, tensor): (_, Option<_>)| Some((slot, tensor?));
+        parts.into_iter().filter_map(there)
+    }
+
+    /// The shape that every part has in memory.
+    pub(super) fn shape(&self) -> &[usize] {
+        &self.shape
     }
 
     /// Bytes that it takes.

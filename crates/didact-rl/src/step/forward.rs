@@ -94,8 +94,14 @@ impl Forward {
         Ok((Self { output, layers }, all))
     }
 
-    /// Seeds the backward pass with the loss's derivatives.
-    pub(super) fn backward(self, policy: &Decoder, loss: &LossOutput) -> Result<Gradients> {
+    /// Seeds the backward pass with the loss's derivatives, and adds what comes of it to `gradients`. Where layers are computed
+    /// again, each one's are added as they are there, so that a second set of all gradients never is.
+    pub(super) fn backward(
+        self,
+        policy: &Decoder,
+        loss: &LossOutput,
+        gradients: &mut Gradients,
+    ) -> Result<()> {
         let [rows, columns] = self.output.dims();
         let mut seed = Vec::with_capacity(rows * columns);
         for (sequence, derivatives) in loss.d_log_probs.iter().enumerate() {
@@ -118,13 +124,13 @@ impl Forward {
         let seed = Tensor::<2>::from_data(seed, (&self.output.device(), DType::F32));
         let mut tape = seeded(self.output, seed);
         let Some(layers) = self.layers else {
-            return Gradients::take(policy, tape);
+            return gradients.add(Gradients::take(policy, tape)?);
         };
         let of_last = layers.last.grad_remove(&mut tape);
-        let gradients = Gradients::take(policy, tape)?;
+        gradients.add(Gradients::take(policy, tape)?)?;
         match of_last {
             Some(of_last) => layers.backward(policy, of_last, gradients),
-            None => Ok(gradients),
+            None => Ok(()),
         }
     }
 }
@@ -158,8 +164,8 @@ impl KeptInputs {
         self,
         policy: &Decoder,
         mut gradient: Tensor<2>,
-        mut gradients: Gradients,
-    ) -> Result<Gradients> {
+        gradients: &mut Gradients,
+    ) -> Result<()> {
         let tables = policy.rotary_tables(self.layout.positions());
         for (above, input) in self.inputs.into_iter().enumerate().rev() {
             let mut input = Tensor::from_inner(input);
@@ -179,7 +185,7 @@ impl KeptInputs {
             let tape = seeded(policy.embed(ids), Tensor::from_inner(gradient));
             gradients.add(Gradients::take(policy, tape)?)?;
         }
-        Ok(gradients)
+        Ok(())
     }
 }
 

@@ -126,7 +126,7 @@ impl TeacherTrainer {
             identity: &saving.identity,
             state: &self.state,
             policy: self.trainer.policy()?,
-            optimizer: &self.trainer.optimizer_state()?,
+            optimizer: self.trainer.optimizer(),
             reference: reference.has_followed().then(|| reference.decoder()),
         };
         saving.save(

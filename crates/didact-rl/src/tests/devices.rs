@@ -2,6 +2,7 @@
 
 use std::panic::catch_unwind;
 
+use burn::module::Module as _;
 use burn::tensor::{Device, DeviceKind, FloatDType, Tensor};
 use didact_core::{Completion, Generate, GenerateRequest, RandomStream, Sampling, Score};
 use didact_core::{ScoreRequest, Span};
@@ -11,7 +12,7 @@ use didact_models::Decoder;
 use super::steps::{OPTIONS, sequences, worst};
 use super::weights;
 use crate::loss::{Loss, PolicyGradientConfig, SftLoss};
-use crate::{AdamWConfig, Gradients, StepOptions, Trainer, TrainingSequence};
+use crate::{AdamWConfig, Gradients, Optimizer, StepOptions, Trainer, TrainingSequence};
 
 fn gradients(device: &Device, all: &[TrainingSequence], loss: &dyn Loss) -> Gradients {
     let decoder = super::decoder_on(&device.clone().autodiff(), 1);
@@ -20,10 +21,13 @@ fn gradients(device: &Device, all: &[TrainingSequence], loss: &dyn Loss) -> Grad
     trainer.gradients(&refs, loss).unwrap().0
 }
 
-/// The software device, if this machine has one: opening it is the only way to ask.
+/// The software device, if this machine has one: opening it is the only way to ask. `DIDACT_SOFTWARE_DEVICE` has its
+/// absence fail.
 pub(super) fn software() -> Option<Device> {
     let device = Device::wgpu(DeviceKind::Cpu);
     let opened = catch_unwind(|| Tensor::<1>::ones([1], &device).into_data()).is_ok();
+    let wanted = std::env::var_os("DIDACT_SOFTWARE_DEVICE").is_some();
+    assert!(opened || !wanted, "there is no software Vulkan adapter");
     opened.then_some(device)
 }
 
@@ -119,6 +123,22 @@ fn a_gpus_updates_are_the_cpus() {
         assert_eq!(tensor.shape(), states[1].tensors[name].shape(), "{name}");
     }
     let [state, _] = states;
+
+    // A model that comes to the CPU brings it along.
+    let moved = found.policy().unwrap().clone().to_device(&cpu);
+    let trainer = Trainer::new(moved.clone(), ADAMW, OPTIONS).unwrap();
+    let (all, loss) = (sequences(), PolicyGradientConfig::default());
+    let refs: Vec<&TrainingSequence> = all.iter().collect();
+    let loss = loss.resolve().unwrap();
+    let mut restored = Optimizer::new(ADAMW);
+    restored.restore(state.clone(), &moved).unwrap();
+    let updated = [found.optimizer().clone(), restored].map(|mut optimizer| {
+        let (gradients, _) = trainer.gradients(&refs, &loss).unwrap();
+        let updated = optimizer.update(moved.clone(), gradients, 1e-3).unwrap();
+        weights(&updated)
+    });
+    assert_eq!(updated[0], updated[1]);
+
     let decoder = found.policy().unwrap().clone();
     let mut resumed = Trainer::new(decoder, ADAMW, SMALL_BATCHES).unwrap();
     resumed.restore_optimizer(state).unwrap();

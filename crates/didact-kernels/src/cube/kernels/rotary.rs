@@ -5,8 +5,8 @@ use cubecl::prelude::*;
 #[cube(launch)]
 pub(in crate::cube) fn rotate<F: Float>(
     x: &Tensor<F>,
-    cos: &Tensor<F>,
-    sin: &Tensor<F>,
+    cos: &Tensor<f32>,
+    sin: &Tensor<f32>,
     y: &mut Tensor<F>,
     turn: f32,
     #[define(F)] _float: ElemType,
@@ -20,10 +20,7 @@ pub(in crate::cube) fn rotate<F: Float>(
     let angle = head / heads * half + pair;
     let (low, high) = (head * 2 * half + pair, head * 2 * half + half + pair);
     let (a, b) = (f32::cast_from(x[low]), f32::cast_from(x[high]));
-    let (c, s) = (
-        f32::cast_from(cos[angle]),
-        f32::cast_from(sin[angle]) * turn,
-    );
+    let (c, s) = (cos[angle], sin[angle] * turn);
     y[low] = F::cast_from(a * c - b * s);
     y[high] = F::cast_from(b * c + a * s);
 }
