@@ -10,3 +10,5 @@ mod extraction;
 mod hostile;
 #[path = "answer/laws.rs"]
 mod laws;
+#[path = "answer/rules.rs"]
+mod rules;

@@ -7,7 +7,7 @@
 //! | list or set | list or set | each has every element of the other |
 //! | tuple | tuple | element by element; with two elements the brackets too, since they may be an interval's |
 //! | tuple | list | element by element, unless the tuple is `[a, b]`, an interval |
-//! | list | tuple | as for two lists, unless the tuple is `[a, b]`, an interval |
+//! | list | tuple | as for two lists, with each element as often, unless the tuple is `[a, b]`, an interval |
 //! | set | tuple, or the other way | never: `\{1,2\}` is neither a point nor an interval |
 
 use super::comparison::compare as compare_answers;
@@ -19,7 +19,7 @@ use super::verdict::{Verdict, Why};
 pub(crate) fn compare(expected: &Answer, found: &Answer, budget: &mut Budget) -> Verdict {
     match (expected, found) {
         (Answer::List(left) | Answer::Set(left), Answer::List(right) | Answer::Set(right)) => {
-            unordered(left, right, budget)
+            unordered(left, right, false, budget)
         }
         (
             Answer::Tuple { items, open, close },
@@ -51,17 +51,25 @@ pub(crate) fn compare(expected: &Answer, found: &Answer, budget: &mut Budget) ->
             if names(list).is_some() {
                 return ordered(&by_name(list), items, budget);
             }
-            unordered(list, items, budget)
+            // Brackets may mean a tuple, in which a repetition counts.
+            unordered(list, items, true, budget)
         }
-        // `\{5\}` for 5.
-        (Answer::Set(items), value @ (Answer::Value(_) | Answer::Text(_)))
-        | (value @ (Answer::Value(_) | Answer::Text(_)), Answer::Set(items))
-            if items.len() == 1 =>
-        {
-            compare_answers(&items[0], value, budget)
+        // `\{5\}` for 5, and "3.5 or 7/2".
+        (Answer::Set(items), Answer::Value(_) | Answer::Text(_)) => {
+            every(items, |item| compare_answers(item, found, budget))
         }
-        (Answer::List(_) | Answer::Set(_), Answer::Value(_))
-        | (Answer::Value(_), Answer::List(_) | Answer::Set(_)) => Verdict::no(Why::DifferentLength),
+        (Answer::Value(_) | Answer::Text(_), Answer::Set(items)) => {
+            every(items, |item| compare_answers(expected, item, budget))
+        }
+        (Answer::List(items), Answer::Value(_)) if are_values(items) => {
+            every(items, |item| compare_answers(item, found, budget))
+        }
+        (Answer::Value(_), Answer::List(items)) if are_values(items) => {
+            every(items, |item| compare_answers(expected, item, budget))
+        }
+        (Answer::List(_), Answer::Value(_)) | (Answer::Value(_), Answer::List(_)) => {
+            Verdict::no(Why::DifferentLength)
+        }
         _ => Verdict::no(Why::DifferentKind),
     }
 }
@@ -96,17 +104,44 @@ fn ordered(left: &[Answer], right: &[Answer], budget: &mut Budget) -> Verdict {
     verdict
 }
 
-/// Whether each side has every element of the other.
-fn unordered(left: &[Answer], right: &[Answer], budget: &mut Budget) -> Verdict {
+fn are_values(items: &[Answer]) -> bool {
+    items.iter().all(|item| matches!(item, Answer::Value(_)))
+}
+
+/// Whether there are elements, and `compare` says of each that it is the one answer of the other side.
+fn every(items: &[Answer], mut compare: impl FnMut(&Answer) -> Verdict) -> Verdict {
+    let mut verdict = Verdict::no(Why::DifferentLength);
+    for (index, item) in items.iter().enumerate() {
+        let here = compare(item);
+        verdict = if index == 0 {
+            here
+        } else {
+            verdict.and(|| here)
+        };
+        if !verdict.equal {
+            break;
+        }
+    }
+    verdict
+}
+
+/// Whether each side has every element of the other, with `once` as often as the other.
+fn unordered(left: &[Answer], right: &[Answer], once: bool, budget: &mut Budget) -> Verdict {
     let mut matched = vec![false; right.len()];
     let mut verdict = Verdict::yes(Why::Exact);
     for element in left {
         let mut first = Verdict::no(Why::DifferentLength);
         for (index, other) in right.iter().enumerate() {
+            if once && matched[index] {
+                continue;
+            }
             let here = compare_answers(element, other, budget);
             if here.equal {
                 first = here;
                 matched[index] = true;
+                if once {
+                    break;
+                }
             } else if !first.equal {
                 first = here;
             }

@@ -30,6 +30,26 @@ pub(crate) fn compare(expected: &Answer, found: &Answer, budget: &mut Budget) ->
     if let Some(verdict) = relation::compare(expected, found, budget) {
         return verdict;
     }
+    if let (
+        Answer::Choice { letter, rest },
+        Answer::Choice {
+            letter: other,
+            rest: other_rest,
+        },
+    ) = (expected, found)
+    {
+        if letter != other {
+            return Verdict::no(Why::DifferentText);
+        }
+        return match (rest.as_deref(), other_rest.as_deref()) {
+            // The words of an option are seldom copied in full: its letter decides.
+            (None | Some(Answer::Text(_)), _) | (_, None | Some(Answer::Text(_))) => {
+                Verdict::yes(Why::SameText)
+            }
+            // But `(C) 12` is not `(C) 13`.
+            (Some(left), Some(right)) => compare(left, right, budget),
+        };
+    }
     if let (Some(left), Some(right)) = (word(expected), word(found))
         && left == right
     {
@@ -37,21 +57,6 @@ pub(crate) fn compare(expected: &Answer, found: &Answer, budget: &mut Budget) ->
     }
     match (expected, found) {
         (Answer::Value(left), Answer::Value(right)) => values(left, right, budget),
-        (
-            Answer::Choice { letter, rest },
-            Answer::Choice {
-                letter: other,
-                rest: other_rest,
-            },
-        ) => {
-            if letter != other {
-                return Verdict::no(Why::DifferentText);
-            }
-            match (rest, other_rest) {
-                (Some(left), Some(right)) => compare(left, right, budget),
-                _ => Verdict::yes(Why::SameText),
-            }
-        }
         (Answer::Text(_), Answer::Text(_)) => Verdict::no(Why::DifferentText),
         (Answer::Matrix(left), Answer::Matrix(right)) => matrices(left, right, budget),
         _ => {

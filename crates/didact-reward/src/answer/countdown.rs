@@ -45,8 +45,8 @@ pub enum Wrong {
 
 /// Checks that `expression` uses each of `numbers` at most once and gives `target`.
 ///
-/// Numbers need not all be used. `\times`, `\cdot`, `\div`, `×`, `÷` and `−` count as operators, and a result
-/// behind `=` is allowed where it is the target.
+/// Numbers need not all be used. `\times`, `\cdot`, `\div`, `\frac{}{}`, `×`, `÷` and `−` count as operators, and a
+/// result behind `=` is allowed where it is the target.
 ///
 /// # Errors
 /// What is wrong with the expression.
@@ -64,7 +64,9 @@ pub fn check(expression: &str, numbers: &[u64], target: i64) -> Result<(), Wrong
         .fold(expression.to_owned(), |text, sign| text.replace(sign, ""))
         .replace("\\times", "*")
         .replace("\\cdot", "*")
-        .replace("\\div", "/");
+        .replace("\\div", "/")
+        .replace("\\dfrac", "\\frac")
+        .replace("\\tfrac", "\\frac");
     let mut parser = Parser {
         chars: plain.chars().take(LENGTH + 1).collect(),
         at: 0,
@@ -91,6 +93,13 @@ pub fn check(expression: &str, numbers: &[u64], target: i64) -> Result<(), Wrong
         return Err(Wrong::OtherResult { result });
     }
     Ok(())
+}
+
+fn quotient(upper: BigRational, lower: BigRational) -> Result<BigRational, Wrong> {
+    if lower.is_zero() {
+        return Err(Wrong::DivisionByZero);
+    }
+    Ok(upper / lower)
 }
 
 struct Parser {
@@ -146,10 +155,7 @@ impl Parser {
         while let Some(sign) = self.take(&['*', '/', '×', '·', '÷']) {
             let right = self.factor()?;
             if matches!(sign, '/' | '÷') {
-                if right.is_zero() {
-                    return Err(Wrong::DivisionByZero);
-                }
-                value /= right;
+                value = quotient(value, right)?;
             } else {
                 value *= right;
             }
@@ -166,6 +172,10 @@ impl Parser {
             let inner = self.sum()?;
             self.take(&[')', ']']).ok_or_else(|| self.syntax())?;
             inner
+        } else if self.chars[self.at..].starts_with(&['\\', 'f', 'r', 'a', 'c']) {
+            self.at += 5;
+            let upper = self.group()?;
+            quotient(upper, self.group()?)?
         } else {
             let number = self.digits()?;
             let Some(place) = self.left.iter().position(|n| *n == number) else {
@@ -177,6 +187,14 @@ impl Parser {
             BigRational::from_integer(number)
         };
         Ok(if negative { -value } else { value })
+    }
+
+    /// An argument of `\frac`.
+    fn group(&mut self) -> Result<BigRational, Wrong> {
+        self.take(&['{']).ok_or_else(|| self.syntax())?;
+        let inner = self.sum()?;
+        self.take(&['}']).ok_or_else(|| self.syntax())?;
+        Ok(inner)
     }
 
     fn digits(&mut self) -> Result<BigInt, Wrong> {

@@ -11,6 +11,7 @@ use num_traits::{One, Signed, ToPrimitive};
 
 use super::expression::{Constant, Expression, Function};
 use super::limits::{Budget, Undecided};
+use super::literal::power_of_ten;
 use super::real::Real;
 
 /// The value of each variable.
@@ -264,6 +265,30 @@ fn points(expressions: [&Expression; 2]) -> Vec<Point> {
         .collect()
 }
 
+/// Points far from 0, one power of ten after the other, of both signs: `|x - 100|` is `100 - x` at all small ones.
+fn far_points(expressions: [&Expression; 2]) -> Vec<Point> {
+    let names = variables(expressions);
+    if names.is_empty() || !expressions.iter().any(|e| e.has_branches()) {
+        return Vec::new();
+    }
+    (0..8_usize)
+        .map(|index| {
+            names
+                .iter()
+                .enumerate()
+                .map(|(place, name)| {
+                    // Variables of different sizes, and all four pairs of signs for the first two.
+                    let exponent = 1 + (index + 3 * place) % 8;
+                    let size = BigRational::new((137 + 59 * place).into(), 97.into())
+                        * power_of_ten(exponent);
+                    let negative = (index >> (place % 2)) & 1 == 1;
+                    (name.clone(), if negative { -size } else { size })
+                })
+                .collect()
+        })
+        .collect()
+}
+
 /// How many points must have a value before agreement counts.
 const NEEDED: usize = 4;
 
@@ -298,6 +323,24 @@ pub(crate) fn agree(
     }
     if found < needed {
         return Err(Undecided::NoValue);
+    }
+    for point in &far_points([left, right]) {
+        let values = (
+            evaluate(left, point, budget),
+            evaluate(right, point, budget),
+        );
+        let differ = match values {
+            (Ok(left), Ok(right)) => left.agrees(&right) == Ok(false),
+            (Err(Undecided::NoValue), Ok(_)) | (Ok(_), Err(Undecided::NoValue)) => true,
+            (Err(Undecided::TooManySteps), _) | (_, Err(Undecided::TooManySteps)) => {
+                return Err(Undecided::TooManySteps);
+            }
+            // Far from 0 a power may well be too large.
+            _ => false,
+        };
+        if differ {
+            return Ok(false);
+        }
     }
     Ok(true)
 }

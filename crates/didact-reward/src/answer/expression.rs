@@ -168,10 +168,49 @@ impl Expression {
         }
     }
 
+    /// Whether it may be a function's value: `f(2)`, or `f^{-1}(x)`, which are read as products.
+    pub(crate) fn is_call(&self) -> bool {
+        let Self::Product(factors) = self else {
+            return false;
+        };
+        let [name, Self::Symbol(_) | Self::Number { .. }] = factors.as_slice() else {
+            return false;
+        };
+        match name {
+            Self::Symbol(_) => true,
+            Self::Power(name, exponent) => {
+                let inverse = exponent
+                    .as_number()
+                    .is_some_and(|n| *n == -BigRational::one());
+                inverse && matches!(**name, Self::Symbol(_))
+            }
+            _ => false,
+        }
+    }
+
     /// Whether a variable occurs.
     pub(crate) fn has_symbol(&self) -> bool {
         let mut found = false;
         self.walk(&mut |part| found |= matches!(part, Self::Symbol(_)));
+        found
+    }
+
+    /// Whether it may follow one formula here and another there, or have no value in some places: absolute values,
+    /// roots, logarithms of something with a variable.
+    pub(crate) fn has_branches(&self) -> bool {
+        let mut found = false;
+        self.walk(&mut |part| {
+            let branches = match part {
+                Self::Function(
+                    Function::Absolute | Function::Floor | Function::Ceiling | Function::Logarithm,
+                    _,
+                )
+                | Self::Root(..) => true,
+                Self::Power(_, exponent) => exponent.as_number().is_some_and(|n| !n.is_integer()),
+                _ => false,
+            };
+            found |= branches && part.has_symbol();
+        });
         found
     }
 

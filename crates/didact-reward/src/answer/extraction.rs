@@ -32,7 +32,8 @@ pub struct Extracted {
 /// Finds the marked answer of a text.
 ///
 /// Boxes and "final answer is" count before any other mark, since a text that boxes its answer may still speak of
-/// answers; among equals the last one counts. Boxes with at most commas, "and" or "or" between them are one list.
+/// answers; among equals the last one counts. Boxes with at most commas, "and", "or" and the `x =` of the next one
+/// between them are one list.
 /// A text without any mark has no answer.
 ///
 /// ```
@@ -119,22 +120,56 @@ fn last_boxes(text: &str) -> Option<Extracted> {
         }
     }
     let (last, content) = boxes.pop()?;
-    let mut parts = vec![text[content].trim()];
+    let name = |start: usize| assigned(&text[..start]).map(|name| &text[name]);
+    let mut parts = vec![(name(last.start), text[content].trim())];
     let mut start = last.start;
     while let Some((whole, content)) = boxes.pop() {
-        if !is_separator(&text[whole.end..start]) {
+        let between = &text[whole.end..start];
+        let end = assigned(between).map_or(between.len(), |name| name.start);
+        if !is_separator(&between[..end]) {
             break;
         }
         start = whole.start;
-        parts.push(text[content].trim());
+        parts.push((name(start), text[content].trim()));
     }
     parts.reverse();
-    parts.dedup();
+    parts.dedup_by(|(name, part), (before, same)| {
+        part == same && (name == before || name.is_none() || before.is_none())
+    });
+    // Names tell a point's coordinates in any order: `$y = \boxed{4}$, $x = \boxed{3}$`.
+    let named = parts.len() > 1 && parts.iter().all(|(name, _)| name.is_some());
+    let parts: Vec<String> = parts
+        .into_iter()
+        .map(|(name, part)| match name {
+            Some(name) if named => format!("{name} = {part}"),
+            _ => part.to_owned(),
+        })
+        .collect();
     Some(Extracted {
         text: parts.join(", "),
         span: start..last.end,
         how: How::Boxed,
     })
+}
+
+/// The variable of `x = ` at the end of a text.
+fn assigned(before: &str) -> Option<Range<usize>> {
+    let before = before.trim_end().strip_suffix('=')?.trim_end();
+    let length = before
+        .bytes()
+        .rev()
+        .take_while(|b| b.is_ascii_alphanumeric() || *b == b'_')
+        .count();
+    let start = before.len() - length;
+    // One letter with its subscript: `2x`, `y + x` and a word are no variables.
+    let single = match &before.as_bytes()[start..] {
+        [letter, rest @ ..] => letter.is_ascii_alphabetic() && (rest.is_empty() || rest[0] == b'_'),
+        [] => false,
+    };
+    let operand = before[..start]
+        .trim_end()
+        .ends_with(|c: char| c.is_ascii_digit() || "+-*/^=)".contains(c));
+    (single && !operand).then_some(start..before.len())
 }
 
 /// Whether nothing but separators stands there, or nothing at all.
@@ -355,7 +390,25 @@ fn is_denied(before: &str) -> bool {
     words.any(|word| matches!(word.as_str(), "not" | "never") || word.ends_with("n't"))
 }
 
-/// The last number of a text that is not denied, or the first.
+/// Whether the words that end here leave open which number is meant: "either 7 or 8", "more than 7".
+fn is_open(before: &str) -> bool {
+    let word = before.split_whitespace().next_back().unwrap_or_default();
+    matches!(
+        word.to_lowercase().as_str(),
+        "either" | "between" | "than" | "least" | "most"
+    )
+}
+
+/// Whether another number is offered for the one that ends here: "7, or maybe 8", "7 to 8".
+fn offers_another(after: &str) -> bool {
+    let mut words = after.trim_start_matches(',').split_whitespace();
+    matches!(words.next(), Some("or" | "to"))
+        && words
+            .take(2)
+            .any(|word| word.starts_with(|c: char| c.is_ascii_digit()))
+}
+
+/// The last number of a text that is not denied, or the first, unless words leave it open.
 pub(crate) fn number(text: &str, last: bool) -> Option<Range<usize>> {
     let bytes = text.as_bytes();
     let mut found = None;
@@ -395,10 +448,11 @@ pub(crate) fn number(text: &str, last: bool) -> Option<Range<usize>> {
         if outer.is_none_or(|c| c.is_whitespace() || "=*($€£¥".contains(c))
             && !is_denied(&text[..start])
         {
-            found = Some(start..at);
             if !last {
-                break;
+                let open = is_open(&text[..start]) || offers_another(&text[at..]);
+                return (!open).then_some(start..at);
             }
+            found = Some(start..at);
         }
     }
     found

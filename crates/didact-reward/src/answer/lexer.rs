@@ -15,6 +15,11 @@ pub(super) const PLAIN_NAMES: [&str; 30] = [
     "floor", "ceil", "lg", "union", "cup", "theta",
 ];
 
+/// Words of a sentence that might be read as products; longer ones never are.
+const SHORT_WORDS: [&str; 12] = [
+    "so", "is", "the", "are", "was", "get", "got", "has", "let", "she", "its", "ans",
+];
+
 pub(crate) fn tokenize(text: &str, budget: &mut Budget) -> Result<Vec<Token>, Undecided> {
     let mut lexer = Lexer {
         chars: text.chars().collect(),
@@ -161,6 +166,7 @@ impl Lexer {
             '£' => self.push(Kind::Currency("pound sterling")),
             '¥' => self.push(Kind::Currency("yen")),
             '₹' => self.push(Kind::Currency("rupee")),
+            '¢' => self.push(Kind::Currency("cent")),
             '√' => self.push(Kind::Command("sqrt".into())),
             'π' => self.push(Kind::Command("pi".into())),
             '∞' => self.push(Kind::Command("infty".into())),
@@ -230,6 +236,17 @@ impl Lexer {
             self.push(Kind::Operator('*'));
             return;
         }
+        if self.is_prose(&lower) {
+            self.push(Kind::Text(word));
+            return;
+        }
+        match word.as_str() {
+            "USD" => return self.push(Kind::Currency("dollar")),
+            "EUR" => return self.push(Kind::Currency("euro")),
+            "GBP" => return self.push(Kind::Currency("pound sterling")),
+            "JPY" => return self.push(Kind::Currency("yen")),
+            _ => {}
+        }
         match lower.as_str() {
             "and" | "or" => self.separate(),
             "percent" | "percentage" | "pct" => self.push(Kind::Percent),
@@ -258,6 +275,15 @@ impl Lexer {
             .take(3)
             .collect();
         rest == "10^"
+    }
+
+    /// Whether a run of letters just read is a short word of a sentence rather than a product: "so x is 5".
+    fn is_prose(&self, word: &str) -> bool {
+        let starts = self.tokens.is_empty() || self.spaced;
+        let ends = |c: char| c.is_whitespace() || matches!(c, ',' | ':' | '\'' | '’');
+        // Alone it may still be a product.
+        let ended = self.peek(0).map_or(!self.tokens.is_empty(), ends);
+        SHORT_WORDS.contains(&word) && starts && ended
     }
 
     /// Whether a run of letters just read stands beside another word: a sentence, not a product.

@@ -65,7 +65,8 @@ fn read_signs(tokens: &[Token], budget: &mut Budget) -> Result<Answer, Undecided
             other => answers.push(other),
         }
     }
-    Ok(Answer::List(answers))
+    // Both answers are meant, in no order: `\pm 5` is not the point `(5, -5)`.
+    Ok(Answer::Set(answers))
 }
 
 /// Splits at tokens outside all brackets.
@@ -166,10 +167,10 @@ fn read_relation(tokens: &[Token], depth: usize, budget: &mut Budget) -> Result<
     Ok(Answer::Relation { sides, signs })
 }
 
-/// Whether a side is what an equation defines: a variable, a word.
+/// Whether a side is what an equation defines: a variable, a function's value, a word.
 pub(crate) fn is_name(answer: &Answer) -> bool {
     match answer {
-        Answer::Value(value) => value.expression.is_symbols(),
+        Answer::Value(value) => value.expression.is_symbols() || value.expression.is_call(),
         Answer::Tuple { items, .. } | Answer::List(items) => items.iter().all(is_name),
         Answer::Text(_) | Answer::Choice { .. } => true,
         _ => false,

@@ -60,15 +60,27 @@ fn is_region(answer: &Answer) -> bool {
     }
 }
 
-/// The set that an inequality in one variable describes: `1 < x \le 2`, `x \ne 0`, `x < 1 or x > 2`.
-pub(crate) fn from_inequality(answer: &Answer) -> Option<Answer> {
+/// The set that inequalities in one variable describe: `1 < x \le 2`, `x \ne 0`, `x < 1 or x > 2`, `x > 1 and x < 3`.
+pub(crate) fn from_inequality(answer: &Answer, budget: &mut Budget) -> Option<Answer> {
     match answer {
-        Answer::List(items) => {
-            let parts = items.iter().map(from_inequality).collect::<Option<_>>()?;
-            Some(Answer::Union(parts))
+        Answer::List(items) | Answer::Set(items) => {
+            let name = variable(items.first()?)?;
+            if items.iter().any(|item| variable(item) != Some(name)) {
+                return None;
+            }
+            let parts = items
+                .iter()
+                .map(|item| from_inequality(item, budget))
+                .collect::<Option<Vec<_>>>()?;
+            // Either bound is enough, unless that says nothing: `x \ne 1, x \ne 2` means both.
+            let either = Answer::Union(parts.clone());
+            let everything = cells(&either, &Answer::Domain(Domain::Reals), budget);
+            Some(match everything {
+                Ok(true) => Answer::Intersection(parts),
+                _ => either,
+            })
         }
         Answer::Relation { sides, signs } => {
-            let is_variable = |answer: &Answer| matches!(answer, Answer::Value(value) if value.expression.is_symbols());
             let bounds = |low: Option<(&Answer, bool)>, high: Option<(&Answer, bool)>| {
                 let infinity = |negative: bool| {
                     let infinity = super::expression::Expression::Constant(
@@ -120,6 +132,18 @@ pub(crate) fn from_inequality(answer: &Answer) -> Option<Answer> {
                 _ => None,
             }
         }
+        _ => None,
+    }
+}
+
+fn is_variable(answer: &Answer) -> bool {
+    matches!(answer, Answer::Value(value) if value.expression.is_symbols())
+}
+
+/// The variable that an inequality bounds.
+fn variable(inequality: &Answer) -> Option<&Answer> {
+    match inequality {
+        Answer::Relation { sides, .. } => sides.iter().find(|side| is_variable(side)),
         _ => None,
     }
 }
@@ -227,6 +251,10 @@ fn contains(
             };
             let low = place(low, cuts, budget)?;
             let high = place(high, cuts, budget)?;
+            // A pair that does not ascend is a point of a plane, not an empty interval.
+            if low > high || (low == high && (*open || *close)) {
+                return Err(Undecided::Unsupported);
+            }
             Ok((low < here || (!open && low == here)) && (here < high || (!close && here == high)))
         }
         Answer::Set(items) | Answer::List(items) | Answer::Union(items) => {

@@ -45,8 +45,11 @@ pub(crate) fn compare(expected: &Answer, found: &Answer, budget: &mut Budget) ->
         } else {
             as_set(expected, found, budget)
         }),
-        (Answer::List(items), Answer::Union(_) | Answer::Tuple { .. } | Answer::Difference(..))
-            if items.iter().all(
+        (
+            Answer::List(items) | Answer::Set(items),
+            Answer::Union(_) | Answer::Tuple { .. } | Answer::Difference(..) | Answer::Domain(_),
+        ) if !items.is_empty()
+            && items.iter().all(
                 |item| matches!(item, Answer::Relation { signs, .. } if !is_equation(signs)),
             ) =>
         {
@@ -61,7 +64,7 @@ fn is_equation(signs: &[Comparison]) -> bool {
 }
 
 fn as_set(inequality: &Answer, found: &Answer, budget: &mut Budget) -> Verdict {
-    match region::from_inequality(inequality) {
+    match region::from_inequality(inequality, budget) {
         Some(set) if !matches!(found, Answer::Value(_) | Answer::Text(_)) => {
             compare_answers(&set, found, budget)
         }

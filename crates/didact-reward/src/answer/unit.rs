@@ -60,7 +60,7 @@ const UNITS: &[&[&str]] = &[
     &["fahrenheit", "°f"],
     &["rad", "radian"],
     &["dollar", "usd", "buck"],
-    &["cent"],
+    &["cent", "¢"],
     &["euro", "eur"],
     &["pound sterling", "gbp"],
     &["yen", "jpy"],
@@ -222,32 +222,47 @@ struct Reader {
 impl Reader {
     fn text(&mut self, text: &str) -> Option<()> {
         let text = text
-            .replace("^2", " squared")
-            .replace("^3", " cubed")
-            .replace('²', " squared")
-            .replace('³', " cubed")
+            .replace('²', "^2")
+            .replace('³', "^3")
+            .replace("^{", "^")
             .replace("^\\circ", "°")
             .replace(['$', '~', '.', '(', ')', '{', '}', '\\', ','], " ");
         for word in text.split_whitespace() {
             let mut rest = word;
             while let Some((first, second)) = rest.split_once('/') {
                 if !first.is_empty() {
-                    self.word(first)?;
+                    self.raised(first)?;
                 }
                 self.sign = -1;
                 rest = second;
             }
             if !rest.is_empty() {
-                self.word(rest)?;
+                self.raised(rest)?;
             }
         }
         Some(())
     }
 
+    /// A name with its power: `s^-1`, or the power of the name before it.
+    fn raised(&mut self, word: &str) -> Option<()> {
+        let Some((name, power)) = word.split_once('^') else {
+            return self.word(word);
+        };
+        if !name.is_empty() {
+            self.word(name)?;
+        }
+        let power: i32 = power.parse().ok()?;
+        self.raise((-99..100).contains(&power).then_some(power)?)
+    }
+
     fn word(&mut self, word: &str) -> Option<()> {
         self.words += 1;
         // Letters only: "(B)" is a choice and "2x" a value.
-        if self.words > WORDS || !word.chars().all(|c| c.is_alphabetic() || "°-'".contains(c)) {
+        if self.words > WORDS
+            || !word
+                .chars()
+                .all(|c| c.is_alphabetic() || "°¢-'".contains(c))
+        {
             return None;
         }
         let lower = word.to_lowercase();
@@ -306,7 +321,7 @@ impl Reader {
 
     fn raise(&mut self, power: i32) -> Option<()> {
         let last = self.parts.last_mut()?;
-        last.1 *= power;
+        last.1 = last.1.checked_mul(power)?;
         Some(())
     }
 

@@ -18,7 +18,7 @@ pub enum Answer {
     Value(Value),
     /// Values side by side, without brackets: `1, 2` and `x = 1 or x = 2`. Order does not matter.
     List(Vec<Self>),
-    /// `\{1, 2\}`. Order and repetition do not matter.
+    /// `\{1, 2\}`, `\pm 1`. Order and repetition do not matter.
     Set(Vec<Self>),
     /// Values in round or square brackets: a tuple, or with two of them perhaps an interval.
     Tuple {

@@ -14,6 +14,8 @@ fn right_expressions() {
         ("-(3 - 5)", &[3, 5], 2),
         ("3 + 3", &[3, 3], 6),
         ("7", &[7], 7),
+        (r"\frac{27}{9} + 3", &[3, 9, 27], 6),
+        (r"2 \times \dfrac{3 + 5}{4}", &[2, 3, 4, 5], 4),
     ] {
         assert_eq!(check(expression, numbers, target), Ok(()), "{expression}");
     }
@@ -39,6 +41,9 @@ fn wrong_expressions() {
         ("x", Wrong::Syntax { at: 0 }),
         ("", Wrong::Syntax { at: 0 }),
         ("print(8)", Wrong::Syntax { at: 0 }),
+        (r"\frac{3}{5", Wrong::Syntax { at: 10 }),
+        (r"\frac35", Wrong::Syntax { at: 5 }),
+        (r"\frac{3}{5-5}", not_given("5")),
     ] {
         assert_eq!(check(expression, &[2, 3, 5], 8), Err(wrong), "{expression}");
     }

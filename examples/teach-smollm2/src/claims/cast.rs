@@ -268,9 +268,10 @@ impl Cast {
     pub(super) fn examined(&self, model: &Model) -> Result<(f64, f64)> {
         let (task, config) = (self.explaining()?.task, self.plan.examination());
         let judge = Mathematics::default();
-        let answers =
-            self.lab
-                .answers("held_out", model, &self.held_out, &task, &judge, &config)?;
+        let problems = &self.held_out[..self.plan.answered().min(self.held_out.len())];
+        let answers = self
+            .lab
+            .answers("held_out", model, problems, &task, &judge, &config)?;
         let records = answers.records();
         let right = records.iter().filter(|r| r.correct).count();
         let log_probs: Vec<f64> = records.iter().filter_map(|r| r.solution_log_prob).collect();

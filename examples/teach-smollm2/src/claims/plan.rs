@@ -32,11 +32,17 @@ impl Plan {
 
     /// Problems that teachers explain for students.
     pub(super) const fn explained(self) -> usize {
-        self.or(64, 3)
+        self.or(24, 3)
     }
 
+    /// Problems that teachers are judged on.
     pub(super) const fn held_out(self) -> usize {
         self.or(64, 2)
+    }
+
+    /// The first of these, which students answer.
+    pub(super) const fn answered(self) -> usize {
+        self.or(24, 2)
     }
 
     /// Longest explanation, in tokens.
@@ -104,9 +110,10 @@ impl Plan {
         }
     }
 
-    /// Of a solver: as many steps and samples, which are longer.
+    /// Of a solver: half as many steps, since its samples are about three times as long.
     pub(super) fn solving(self) -> TeacherConfig {
         TeacherConfig {
+            steps: self.or(10, 1) as u64,
             max_completion_tokens: self.answer_tokens(),
             // It is looked at by its greedy answers, as students are.
             evaluation: None,
