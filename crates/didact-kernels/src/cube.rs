@@ -16,6 +16,7 @@ mod sample;
 mod sources;
 mod streamed;
 
+pub use launch::limit_tiles;
 pub(crate) use quantised::OnDevice;
 #[cfg(feature = "cuda-sources")]
 pub use sources::{CudaSource, cuda_sources};

@@ -54,6 +54,9 @@ pub use adamw::{AdamWOps, AdamWStep, adamw, adamw_in_place};
 pub use attention::{AttentionOps, attention};
 pub use backend::LmBackend;
 pub use cache::{CacheLayout, CacheOps, CachedRun, cached_attention, write_slots};
+#[cfg(feature = "cube")]
+#[doc(hidden)]
+pub use cube::limit_tiles;
 #[cfg(feature = "cuda-sources")]
 pub use cube::{CudaSource, cuda_sources};
 pub use device::{device, is_cpu};

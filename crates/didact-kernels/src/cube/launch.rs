@@ -1,6 +1,8 @@
 //! How kernels are launched: sizes by the device's properties, and results' memory.
 //!
 //! Every choice that depends on a device is made here.
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use burn::backend::cubecl::dtype_to_storage_type;
 use burn::tensor::{Bytes, DType, Shape};
 use burn_cubecl::tensor::CubeTensor;
@@ -174,15 +176,28 @@ pub(super) fn numbers(like: &CubeTensor, values: &[i32]) -> CubeTensor {
     CubeTensor::new_contiguous(client, like.device.clone(), shape, buffer, DType::I32)
 }
 
-/// Products of one tile of the vocabulary that are in memory at a time: 64 MiB in f32.
-const MOST_PRODUCTS: usize = 1 << 24;
+/// Products of a tile of the vocabulary, or decoded weights, that are in memory at a time: 64 MiB in f32.
+static MOST_NUMBERS: AtomicUsize = AtomicUsize::new(1 << 24);
 /// Tokens of the smallest tile, unless the vocabulary is smaller: fewer leave matrix units idle.
-const FEWEST_TOKENS: usize = 1024;
+static FEWEST_TOKENS: AtomicUsize = AtomicUsize::new(1024);
+
+/// Makes tiles so small that small tests have several; results stay the same but for rounding.
+#[doc(hidden)]
+pub fn limit_tiles(most_numbers: usize, fewest_tokens: usize) {
+    MOST_NUMBERS.store(most_numbers, Ordering::Relaxed);
+    FEWEST_TOKENS.store(fewest_tokens, Ordering::Relaxed);
+}
 
 /// Tokens of a tile of the vocabulary for so many rows.
 pub(super) fn vocabulary_tile(rows: usize, vocabulary: usize) -> usize {
-    let most = MOST_PRODUCTS / rows.max(1) / FEWEST_TOKENS * FEWEST_TOKENS;
-    most.max(FEWEST_TOKENS).min(vocabulary).max(1)
+    let fewest = FEWEST_TOKENS.load(Ordering::Relaxed);
+    let most = MOST_NUMBERS.load(Ordering::Relaxed) / rows.max(1) / fewest * fewest;
+    most.max(fewest).min(vocabulary).max(1)
+}
+
+/// Outputs of a weight whose numbers, `depth` each, are decoded at a time.
+pub(super) fn panel(depth: usize, outputs: usize) -> usize {
+    (MOST_NUMBERS.load(Ordering::Relaxed) / depth.max(1)).clamp(1, outputs.max(1))
 }
 
 /// So many cubes, in two dimensions where one axis does not hold them.

@@ -10,12 +10,9 @@ use burn_cubecl::kernel::matmul::{MatmulStrategy, matmul};
 use burn_cubecl::{CubeBackend, tensor::CubeTensor};
 
 use super::kernels::quantised as kernel;
-use super::launch::{MOST_STREAMED_ROWS, Tile, cubes, element, empty, float_numbers, words};
+use super::launch::{MOST_STREAMED_ROWS, Tile, cubes, element, empty, float_numbers, panel, words};
 use crate::quantised::{Bits, QuantisedMatrix};
 use crate::{QuantisedOps, StreamedQuantisedOps};
-
-/// Numbers that are decoded at a time.
-const MOST_DECODED: usize = 1 << 24;
 
 /// A matrix's codes, and the scales and minima of its blocks, on a device.
 #[derive(Debug, Clone)]
@@ -69,7 +66,7 @@ fn decoded(
 
 /// Panels of outputs, by the first and the count.
 fn panels([depth, outputs]: [usize; 2]) -> impl Iterator<Item = (usize, usize)> {
-    let most = (MOST_DECODED / depth.max(1)).clamp(1, outputs.max(1));
+    let most = panel(depth, outputs);
     (0..outputs)
         .step_by(most)
         .map(move |first| (first, most.min(outputs - first)))

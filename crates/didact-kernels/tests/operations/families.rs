@@ -50,6 +50,10 @@ impl Heads<'_> {
         })
     }
 
+    fn scale(&self) -> f64 {
+        1.4 / (self.size as f64).sqrt()
+    }
+
     fn shaped(&self, inputs: &[Tensor<1>]) -> [Tensor<3>; 3] {
         [(0, self.query), (1, self.key), (2, self.key)].map(|(index, heads): (usize, usize)| {
             inputs[index]
@@ -60,12 +64,12 @@ impl Heads<'_> {
 
     fn fast(&self, inputs: &[Tensor<1>]) -> Tensor<1> {
         let [q, k, v] = self.shaped(inputs);
-        attention(q, k, v, self.layout, 0.7).reshape([-1])
+        attention(q, k, v, self.layout, self.scale()).reshape([-1])
     }
 
     fn plain(&self, inputs: &[Tensor<1>]) -> Tensor<1> {
         let [q, k, v] = self.shaped(inputs);
-        reference::attention(q, k, v, self.layout, 0.7).reshape([-1])
+        reference::attention(q, k, v, self.layout, self.scale()).reshape([-1])
     }
 }
 

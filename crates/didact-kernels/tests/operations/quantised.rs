@@ -6,7 +6,7 @@ use didact_kernels::{
 };
 use proptest::prelude::*;
 
-use crate::support::{assert_close, compare, count, flat, host, numbers, on_every_device};
+use crate::support::{assert_close, compare, flat, host, numbers, on_every_device, small_tiles};
 
 const SIZES: [[usize; 2]; 8] = [
     [1, 1],
@@ -29,6 +29,8 @@ fn quantised(sizes: [usize; 2], bits: Bits) -> QuantisedMatrix {
 
 #[test]
 fn many_rows_are_multiplied_as_by_the_reference() {
+    // So that devices other than the CPU decode some of the matrices in several parts.
+    small_tiles();
     on_every_device(|device| {
         for bits in [Bits::Eight, Bits::Four] {
             for sizes in SIZES {
@@ -93,38 +95,6 @@ fn few_rows_are_multiplied_as_by_the_reference() {
                     );
                 }
             }
-        }
-    });
-}
-
-/// More numbers than are decoded at a time on devices other than the CPU.
-#[test]
-fn panels_of_a_large_matrix_add_up() {
-    let sizes = [576, 29_200];
-    on_every_device(|device| {
-        for bits in [Bits::Eight, Bits::Four] {
-            let matrix = quantised(sizes, bits);
-            let device = device.clone().autodiff();
-            let run = |product: fn(Tensor<2>, &QuantisedMatrix) -> Tensor<2>| {
-                let x = flat(&numbers(1, 3 * sizes[0]), &device, DType::F32)
-                    .reshape([3, sizes[0]])
-                    .require_grad();
-                let y = product(x.clone(), &matrix);
-                let weights = flat(&numbers(99, 3 * sizes[1]), &device, DType::F32);
-                let gradients = (y.clone().reshape([-1]) * weights).sum().backward();
-                let gradient = x.grad(&gradients).expect("of the rows");
-                (host(y), host(gradient))
-            };
-            let (value, gradient) = run(quantised_linear);
-            let (expected, expected_gradient) = run(reference::quantised_linear);
-            assert_close(&format!("{bits:?}, value"), &value, &expected, 2e-5);
-            assert_close(
-                &format!("{bits:?}, gradient"),
-                &gradient,
-                &expected_gradient,
-                5e-5,
-            );
-            count(DType::F32);
         }
     });
 }

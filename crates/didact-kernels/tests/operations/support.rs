@@ -123,6 +123,12 @@ pub(crate) fn on_every_device(check: impl Fn(&Device)) {
     }
 }
 
+/// Tiles of the vocabulary, and of quantised weights, that are small enough for tests to have several on CubeCL devices.
+pub(crate) fn small_tiles() {
+    #[cfg(feature = "wgpu")]
+    didact_kernels::limit_tiles(1 << 12, 48);
+}
+
 /// Half precisions that a device with kernels of their own has, and how far one rounding of them reaches.
 pub(crate) fn half_precisions(device: &Device) -> impl Iterator<Item = (DType, f64)> {
     let own_kernels = !matches!(device.as_dispatch(), DispatchDevice::Flex(_));
