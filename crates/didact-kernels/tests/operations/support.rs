@@ -155,7 +155,7 @@ fn compare_half(
         let (expected, expected_gradients) =
             value_and_gradients(&reference, &rounded, &autodiff, DType::F32);
         let (actual, gradients) = value_and_gradients(&fast, &rounded, &autodiff, dtype);
-        let tolerance = 6.0 * rounding;
+        let tolerance = 4.0 * rounding;
         assert_close(
             &format!("{name}, {dtype:?}, value"),
             &actual,

@@ -9,8 +9,8 @@ use didact::distill::evaluation::{Judge as _, Mathematics};
 use didact::distill::{Answers, ExplanationRecord, Stages, weights_hash};
 use didact::models::Decoder;
 use didact::reward::CorrectnessReward;
-use didact::rl::TeacherTask;
 use didact::rl::rollout::Role;
+use didact::rl::{FineTuneConfig, TeacherTask};
 use experiments::{Adapters, Dataset, Lab, Model, Objective, Taught, Training};
 use serde_json::json;
 
@@ -253,14 +253,22 @@ impl Cast {
 
     /// The base after learning a data set; itself where that is empty.
     pub(super) fn student(&self, data: &Dataset) -> Result<Model> {
+        self.distilled(data, &self.plan.distillation())
+    }
+
+    /// The same for one bucket of explanations.
+    pub(super) fn student_of_bucket(&self, data: &Dataset) -> Result<Model> {
+        self.distilled(data, &self.plan.bucket_distillation())
+    }
+
+    fn distilled(&self, data: &Dataset, config: &FineTuneConfig) -> Result<Model> {
         let base = self.base()?;
         if data.is_empty() {
             return Ok(base);
         }
         let examples = data.examples(&self.lab.tokenizer, &self.lab.format)?;
-        let config = self.plan.distillation();
         self.lab
-            .tuned("distilled", &base, &config, &examples, &data.hash())
+            .tuned("distilled", &base, config, &examples, &data.hash())
     }
 
     /// Accuracy of a model's likeliest answers to the held-out problems, and the mean log-prob of the known solutions

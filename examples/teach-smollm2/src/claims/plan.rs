@@ -90,6 +90,14 @@ impl Plan {
         }
     }
 
+    /// Of a student on a bucket, of which there are many.
+    pub(super) fn bucket_distillation(self) -> FineTuneConfig {
+        FineTuneConfig {
+            epochs: 1,
+            ..self.fine_tune()
+        }
+    }
+
     /// Of a teacher.
     pub(super) fn explaining(self) -> TeacherConfig {
         TeacherConfig {
