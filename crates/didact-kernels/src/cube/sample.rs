@@ -9,8 +9,8 @@ use super::kernels::sample as kernel;
 use super::launch::{Tile, cubes, empty, float_numbers};
 use crate::{Draw, SampleOps};
 
-/// The largest f32 below 1, which a uniform number is not to be rounded up to.
-const BELOW_ONE: f32 = 1.0 - f32::EPSILON / 2.0;
+/// The largest uniform number: so far below 1 that a sum of all weights in another order still exceeds its share.
+const BELOW_ONE: f32 = 1.0 - 8.0 * f32::EPSILON;
 
 impl SampleOps for CubeBackend {
     fn sample(logits: FloatTensor<Self>, draws: Arc<[Draw]>) -> FloatTensor<Self> {

@@ -420,11 +420,7 @@ pub(in crate::cube) fn draw(
         if skipped < 0.0f32 {
             skipped = 0.0f32;
         }
-        let mut of_equals = by_id(logits, &row, last, skipped, &mut shared, false, units);
-        // Rounded sums may leave nothing to be reached.
-        if last == 0u32 {
-            of_equals = likeliest;
-        }
+        let of_equals = by_id(logits, &row, last, skipped, &mut shared, false, units);
         if draws[at + 5] == 0.0f32 {
             id = of_equals;
         }
