@@ -8,7 +8,7 @@ use crate::package;
 
 pub(crate) fn run() -> Outcome {
     command::run(&mut cargo(["fmt", "--all", "--check"]))?;
-    // With what the tests' build leaves out, which compiles the rest.
+    // The one feature for the CPU that no test and no example turns on.
     let everything = [
         "--release",
         "--workspace",

@@ -65,9 +65,8 @@ pub fn streamed_quantised_product(x: Tensor<2>, weight: &QuantisedMatrix) -> Ten
         x.dtype()
     );
     let device = x.device();
-    let rows = x.dims()[0];
-    if rows == 0 {
-        return Tensor::zeros([rows, weight.shape()[1]], &device);
+    if x.dims()[0] == 0 {
+        return Tensor::zeros([0, weight.shape()[1]], (&device, DType::F32));
     }
     if device::is_autodiff(&device) || !device::has_kernels_for(&device, &[DType::F32]) {
         return reference::quantised_linear(x, weight);

@@ -50,7 +50,8 @@ impl Draw {
 /// otherwise. The log-probability is that of the full softmax at the temperature, at temperature 1 where the likeliest
 /// token is taken. On GPUs sums are f32: a uniform number within rounding of the border of two tokens may draw either.
 ///
-/// A row with a logit that is not finite gives the id −1. Ids are exact up to 2²⁴.
+/// A row with a logit that is not finite gives the id −1. Ids are exact up to 2²⁴. Of logits that keep a gradient tape the
+/// numbers alone are read.
 ///
 /// # Panics
 /// When there is not one draw a row.

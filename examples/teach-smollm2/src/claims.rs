@@ -173,7 +173,7 @@ fn manners(cast: &Cast, record: &mut Record) -> Result<()> {
 /// Row 7: a student of each bucket of the explanations of the teacher before RL.
 fn buckets(cast: &Cast, record: &mut Record) -> Result<()> {
     let records = cast.explanations("C", &cast.warmed_teacher()?, CHOICE)?;
-    // All eight of hardly any problem end in time, so those that are cut off stay.
+    // Few end in time, so those that are cut off stay.
     let sets = Dataset::by_quantile(&records, CHOICE, BUCKETS, true);
     let mut pairs = Vec::new();
     for (place, data) in sets.iter().enumerate() {
