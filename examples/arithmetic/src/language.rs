@@ -33,7 +33,7 @@ pub fn format() -> Result<PromptFormat> {
 /// # Errors
 /// A file that cannot be written.
 pub fn tokenizer(world: &World, folder: &Path) -> Result<Tokenizer> {
-    std::fs::create_dir_all(folder)?;
+    fs_err::create_dir_all(folder)?;
     let config = json!({
         "eos_token": END,
         "chat_template": CHAT_TEMPLATE,
@@ -43,7 +43,7 @@ pub fn tokenizer(world: &World, folder: &Path) -> Result<Tokenizer> {
         ("tokenizer.json", description(world)?),
         ("tokenizer_config.json", config),
     ] {
-        std::fs::write(folder.join(name), serde_json::to_string_pretty(&content)?)?;
+        fs_err::write(folder.join(name), serde_json::to_string_pretty(&content)?)?;
     }
     Ok(Tokenizer::from_folder(folder)?)
 }

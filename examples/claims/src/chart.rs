@@ -1,10 +1,13 @@
 //! The figures of the README, as SVG.
 //!
-//! Owns the frame that they share: the vertical axis is the accuracy of students.
+//! Owns the frame and the curves that they share: the vertical axis is the accuracy of students.
 
 use std::fmt::Write as _;
 
+use experiments::Summary;
+
 pub(crate) mod ablations;
+pub(crate) mod complements;
 pub(crate) mod difficulty;
 
 const WIDTH: f64 = 720.0;
@@ -13,6 +16,8 @@ const LEFT: f64 = 64.0;
 const RIGHT: f64 = 24.0;
 const TOP: f64 = 24.0;
 const BOTTOM: f64 = 96.0;
+/// Of curves, in their order.
+const COLOURS: [&str; 4] = ["#1f5fbf", "#c0392b", "#d98c1f", "#777777"];
 
 /// Where an accuracy stands.
 fn y(accuracy: f64) -> f64 {
@@ -57,4 +62,42 @@ fn frame(ticks: &[(f64, String)], below: &str, drawn: &str) -> String {
     text.push_str(drawn);
     text.push_str("</svg>\n");
     text
+}
+
+/// Means with their intervals, each at its place on the horizontal axis, and the curve's name below the figure; `place`
+/// is the curve's among those of the figure.
+fn curve(drawn: &mut String, place: usize, name: &str, points: &[(f64, &Summary)]) {
+    let colour = COLOURS[place % COLOURS.len()];
+    let path: Vec<String> = points
+        .iter()
+        .map(|(at, summary)| format!("{at:.1},{:.1}", y(summary.mean())))
+        .collect();
+    let _ = writeln!(
+        drawn,
+        "<polyline points='{}' fill='none' stroke='{colour}' stroke-width='2'/>",
+        path.join(" ")
+    );
+    for (at, summary) in points {
+        if let Some(interval) = summary.interval {
+            let (low, high) = (y(interval.low), y(interval.high));
+            let _ = writeln!(
+                drawn,
+                "<line x1='{at:.1}' x2='{at:.1}' y1='{low:.1}' y2='{high:.1}' stroke='{colour}' opacity='0.5'/>"
+            );
+        }
+        let _ = writeln!(
+            drawn,
+            "<circle cx='{at:.1}' cy='{:.1}' r='3.5' fill='{colour}'/>",
+            y(summary.mean())
+        );
+    }
+    let begin = LEFT + 170.0 * place as f64;
+    let below = HEIGHT - 14.0;
+    let _ = writeln!(
+        drawn,
+        "<rect x='{begin:.1}' y='{:.1}' width='14' height='4' fill='{colour}'/>\
+         <text x='{:.1}' y='{below:.1}'>{name}</text>",
+        below - 6.0,
+        begin + 20.0
+    );
 }

@@ -15,11 +15,11 @@ mod rows;
 mod solving;
 mod table;
 
-use std::fs;
 use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::Parser;
+use fs_err as fs;
 
 use crate::lab::Lab;
 use crate::options::{Command, Options};

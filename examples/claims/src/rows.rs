@@ -4,7 +4,7 @@
 
 mod ablations;
 mod buckets;
-mod complements;
+pub(crate) mod complements;
 mod itself;
 mod manner;
 mod shown;

@@ -17,12 +17,14 @@ use crate::{Result, chart, plot};
 /// The figures' files, beside `claims.md` and beside a README.
 const PLOT: &str = "plot.svg";
 const ABLATIONS: &str = "ablations.svg";
+const COMPLEMENTS: &str = "complements.svg";
 
 /// The plots that there are figures for, by their files' names.
 fn plots(summaries: &[Summary]) -> Vec<(&'static str, String)> {
     [
         (PLOT, chart::difficulty::svg(summaries)),
         (ABLATIONS, chart::ablations::svg(summaries)),
+        (COMPLEMENTS, chart::complements::svg(summaries)),
     ]
     .into_iter()
     .filter_map(|(name, svg)| Some((name, svg?)))
@@ -63,11 +65,19 @@ fn markdown(summaries: &[Summary]) -> String {
             continue;
         }
         let _ = writeln!(text, "### Row {}: {}\n", row.name(), row.claim());
-        if row == Row::Ablations {
-            let _ = writeln!(
-                text,
-                "![The reward that a teacher was trained for and the accuracy of its students]({ABLATIONS})\n"
-            );
+        let figure = match row {
+            Row::Ablations => Some((
+                "The reward that a teacher was trained for and the accuracy of its students",
+                ABLATIONS,
+            )),
+            Row::Complements => Some((
+                "Accuracy of students over the steps of their own RL",
+                COMPLEMENTS,
+            )),
+            _ => None,
+        };
+        if let Some((what, path)) = figure {
+            let _ = writeln!(text, "![{what}]({path})\n");
         }
         for world in row.worlds() {
             let of_world: Vec<&Summary> = of_row

@@ -135,9 +135,9 @@ fn tokenizer(folder: &Path, format: &PromptFormat) -> Result<Tokenizer> {
             }),
         ),
     ];
-    std::fs::create_dir_all(folder)?;
+    fs_err::create_dir_all(folder)?;
     for (name, content) in files {
-        std::fs::write(folder.join(name), content.to_string())?;
+        fs_err::write(folder.join(name), content.to_string())?;
     }
     Ok(Tokenizer::from_folder(folder)?)
 }

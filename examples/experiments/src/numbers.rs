@@ -2,10 +2,10 @@
 //!
 //! Owns their file. Knows no experiment.
 
-use std::fs;
 use std::path::Path;
 
 use didact::distill::Interval;
+use fs_err as fs;
 use serde::{Deserialize, Serialize};
 
 use crate::Result;

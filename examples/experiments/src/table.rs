@@ -1,8 +1,9 @@
 //! Tables of figures over seeds, and the part of a README that holds them.
 
 use std::fmt::Write as _;
-use std::fs;
 use std::path::Path;
+
+use fs_err as fs;
 
 use crate::Result;
 use crate::numbers::{Summary, write_beside};

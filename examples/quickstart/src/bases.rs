@@ -4,7 +4,6 @@
 //! `arithmetic`'s business.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use arithmetic::language;
@@ -15,6 +14,7 @@ use didact::Device;
 use didact::data::{PromptFormat, Tokenizer};
 use didact::models::Decoder;
 use didact::rl::Observer;
+use fs_err as fs;
 use serde::{Deserialize, Serialize};
 
 use crate::Result;

@@ -188,7 +188,7 @@ fn dry_run(options: &Options) -> Result<()> {
 
 /// The explanations that a stage kept.
 fn explanations(path: &Path) -> Result<Vec<CollectedExplanation>> {
-    let text = std::fs::read_to_string(path)?;
+    let text = fs_err::read_to_string(path)?;
     Ok(text
         .lines()
         .map(serde_json::from_str)

@@ -1,11 +1,11 @@
 //! The problems and the prompt format of the arithmetic recipe, as files.
 
-use std::fs;
 use std::path::Path;
 
 use arithmetic::language;
 use arithmetic::world::{Habits, ProblemSet, World};
 use didact::distill::json_lines;
+use fs_err as fs;
 
 use crate::Result;
 

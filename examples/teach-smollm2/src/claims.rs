@@ -50,7 +50,7 @@ pub(crate) fn run(
     let out = options.out_or(OUT);
     if let Some(readme) = &options.write_readme {
         write(&out)?;
-        let tables = std::fs::read_to_string(out.join("claims.md"))?;
+        let tables = fs_err::read_to_string(out.join("claims.md"))?;
         return put_between_marks(readme, "claims", &tables);
     }
     let source = Source::find(options.model.as_deref())?;

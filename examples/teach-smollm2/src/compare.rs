@@ -178,7 +178,7 @@ struct Figures {
 impl Figures {
     fn read(directory: &Path) -> Result<Self> {
         let path = directory.join("metrics.jsonl");
-        let file = std::io::BufReader::new(std::fs::File::open(&path)?);
+        let file = std::io::BufReader::new(fs_err::File::open(&path)?);
         let (mut reward, mut evaluations) = (Vec::new(), Vec::new());
         let (mut steps, mut updates, mut memory) = (Vec::new(), Vec::new(), 0.0);
         for line in file.lines() {

@@ -1,15 +1,14 @@
 //! The plot of row 1 over difficulty, as SVG.
 //!
-//! Owns places and colours. Knows summaries only.
+//! Owns where points stand. Knows summaries only.
 
 use std::fmt::Write as _;
 
 use experiments::Summary;
 
-use super::{BOTTOM, HEIGHT, LEFT, RIGHT, WIDTH, frame, y};
+use super::{BOTTOM, HEIGHT, LEFT, RIGHT, WIDTH, curve, frame};
 use crate::plot::{DIFFICULTY, ROW, TEACHERS};
 
-const COLOURS: [&str; 4] = ["#1f5fbf", "#c0392b", "#d98c1f", "#777777"];
 /// The smallest success rate that the axis shows; smaller ones stand there.
 const SMALLEST: f64 = 5e-4;
 
@@ -48,51 +47,14 @@ pub(crate) fn svg(summaries: &[Summary]) -> Option<String> {
             .filter_map(|&(lengths, rate)| {
                 let subject = format!("{teacher}, {lengths}");
                 let accuracy = |s: &&&Summary| s.metric == "accuracy" && s.subject == subject;
-                Some((rate, *of_plot.iter().find(accuracy)?))
+                Some((x(rate), *of_plot.iter().find(accuracy)?))
             })
             .collect();
-        line(&mut text, place, teacher, &found);
+        curve(&mut text, place, &format!("of {teacher}"), &found);
     }
     let ticks = [0.001, 0.01, 0.1, 1.0].map(|rate| (x(rate), rate.to_string()));
     let below = "B's success rate before RL; below, operations of the problems";
     Some(frame(&ticks, below, &text))
-}
-
-/// One teacher's means with their intervals.
-fn line(text: &mut String, place: usize, teacher: &str, found: &[(f64, &Summary)]) {
-    let colour = COLOURS[place];
-    let path: Vec<String> = found
-        .iter()
-        .map(|(rate, summary)| format!("{:.1},{:.1}", x(*rate), y(summary.mean())))
-        .collect();
-    let _ = writeln!(
-        text,
-        "<polyline points='{}' fill='none' stroke='{colour}' stroke-width='2'/>",
-        path.join(" ")
-    );
-    for (rate, summary) in found {
-        let (at, mean) = (x(*rate), y(summary.mean()));
-        if let Some(interval) = summary.interval {
-            let (low, high) = (y(interval.low), y(interval.high));
-            let _ = writeln!(
-                text,
-                "<line x1='{at:.1}' x2='{at:.1}' y1='{low:.1}' y2='{high:.1}' stroke='{colour}' opacity='0.5'/>"
-            );
-        }
-        let _ = writeln!(
-            text,
-            "<circle cx='{at:.1}' cy='{mean:.1}' r='3.5' fill='{colour}'/>"
-        );
-    }
-    let begin = LEFT + 170.0 * place as f64;
-    let below = HEIGHT - 14.0;
-    let _ = writeln!(
-        text,
-        "<rect x='{begin:.1}' y='{:.1}' width='14' height='4' fill='{colour}'/>\
-         <text x='{:.1}' y='{below:.1}'>of {teacher}</text>",
-        below - 6.0,
-        begin + 20.0
-    );
 }
 
 #[cfg(test)]

@@ -6,20 +6,38 @@ use crate::lab::{Aim, Lab, Training};
 use crate::plan::SizeName;
 use experiments::Record;
 
+/// What students begin as: the base, or distilled by someone.
+pub(crate) const STARTS: [Option<Source>; 4] =
+    [None, Some(Source::B), Some(Source::A), Some(Source::C)];
+
+pub(crate) fn start_name(start: Option<Source>) -> String {
+    start.map_or_else(
+        || "from the base".to_owned(),
+        |source| format!("distilled by {}", source.name()),
+    )
+}
+
+const LOOK: (&str, &str) = ("accuracy after ", " steps");
+
+pub(crate) fn look_name(step: u64) -> String {
+    format!("{}{step}{}", LOOK.0, LOOK.1)
+}
+
+/// The step of a look's name.
+pub(crate) fn step_of(metric: &str) -> Option<u64> {
+    metric
+        .strip_prefix(LOOK.0)?
+        .strip_suffix(LOOK.1)?
+        .parse()
+        .ok()
+}
+
 pub(crate) fn run(lab: &Lab, record: &mut Record) -> Result<()> {
     let size = SizeName::S;
     let base = lab.base(size)?;
-    for source in [None, Some(Source::B), Some(Source::A), Some(Source::C)] {
-        let (subject, stage) = source.map_or_else(
-            || ("from the base".to_owned(), "base".to_owned()),
-            |source| {
-                (
-                    format!("distilled by {}", source.name()),
-                    format!("{source:?}"),
-                )
-            },
-        );
-        let start = match source {
+    for start in STARTS {
+        let stage = start.map_or_else(|| "base".to_owned(), |source| format!("{source:?}"));
+        let model = match start {
             None => base.clone(),
             Some(source) => {
                 let name = format!("of_{source:?}_{}", size.name());
@@ -31,16 +49,20 @@ pub(crate) fn run(lab: &Lab, record: &mut Record) -> Result<()> {
             &Training {
                 aim: Aim::Solve,
                 budget: lab.setting.student,
-                start: &start,
-                student: &start,
+                start: &model,
+                student: &model,
                 train: &lab.train,
                 held_out: &lab.held_out,
                 every: (lab.setting.student.steps / 4).max(1),
             },
         )?;
         for look in &taught.looks {
-            let metric = format!("accuracy after {} steps", look.step);
-            record.put(&subject, size.name(), metric, look.reward);
+            record.put(
+                start_name(start),
+                size.name(),
+                look_name(look.step),
+                look.reward,
+            );
         }
     }
     Ok(())
