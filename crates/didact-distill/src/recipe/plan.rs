@@ -13,8 +13,8 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::cost::{Cost, Work, training_passes};
+use super::inputs::{Inputs, value};
 use super::machine::Machine;
-use super::run::{Inputs, value};
 use super::{ProblemSizes, Recipe, Stage};
 use crate::stage::{Place, Stages};
 use crate::{Error, Result};
