@@ -174,6 +174,20 @@ pub trait Reward: Send + Sync {
     /// The scores it needs of every sample.
     fn requests(&self) -> Vec<ScoreSpec>;
 
+    /// Says what a problem lacks to be rewarded, before anything is sampled. Default: every problem will do.
+    ///
+    /// # Errors
+    /// What it lacks, with the problem's id.
+    fn accepts(&self, _problem: &Problem) -> Result<()> {
+        Ok(())
+    }
+
+    /// Everything that decides the outcomes, as text: a run that goes on where another ended refuses another text.
+    /// Default: empty, which says nothing, so that the caller has to see to it.
+    fn identity(&self) -> String {
+        String::new()
+    }
+
     /// One outcome a sample, in order.
     ///
     /// # Errors

@@ -7,7 +7,7 @@ use didact_core::{Outcome, Problem, Sampling, StopReason};
 use didact_rl::rollout::{
     PreparedProblem, RolloutModels, Sample, SampleOptions, TeacherTask, sample, score,
 };
-use didact_rl::{Observer, Phase, Progress};
+use didact_rl::{Observer, Phase, Progress, StopFlag};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -38,6 +38,24 @@ impl Default for CollectConfig {
             seed: 42,
             selection: SelectionConfig::default(),
         }
+    }
+}
+
+impl CollectConfig {
+    /// Refuses what means nothing.
+    ///
+    /// # Errors
+    /// [`Error::Configuration`] names the key.
+    pub fn validate(&self) -> Result<()> {
+        for (key, count) in [("samples", Some(self.samples)), ("problems", self.problems)] {
+            if count == Some(0) {
+                return Err(Error::Configuration {
+                    key: format!("collect.{key}"),
+                    problem: "0 is too few; at least 1".to_owned(),
+                });
+            }
+        }
+        self.selection.validate()
     }
 }
 
@@ -75,6 +93,8 @@ pub struct Collection<'a, 'models> {
     pub sampling: &'a Sampling,
     /// Names the stage in progress.
     pub stage: &'a str,
+    /// Ends it between batches of problems when set.
+    pub stop: StopFlag,
 }
 
 /// Problems whose explanations are sampled at once: enough to fill a batch, few enough to show progress.
@@ -87,11 +107,12 @@ const STREAM: u64 = u64::MAX - 1;
 ///
 /// With a file, every explanation is a line of it, and a run that was killed goes on where the file ends; the finished
 /// file has the same bytes as if it had not been killed. A draw depends on the seed, the problem's place and the
-/// number of the sample. The file's identity has to name the models' weights and the reward.
+/// number of the sample. The file's identity has to name the models' weights, and a reward that has no
+/// [identity](didact_core::Reward::identity).
 ///
 /// # Errors
-/// What an engine, the reward or the observer refuses; `samples` of 0; a file that belongs to other settings,
-/// problems or models.
+/// What an engine, the reward or the observer refuses; a setting that means nothing; a file that belongs to other settings,
+/// problems or models; [`Error::Interrupted`].
 pub fn collect(
     collection: &mut Collection<'_, '_>,
     problems: &[PreparedProblem],
@@ -99,19 +120,18 @@ pub fn collect(
     file: Option<&ResumableFile>,
     observer: &mut dyn Observer,
 ) -> Result<Vec<ExplanationRecord>> {
-    if config.samples == 0 {
-        return Err(Error::Configuration {
-            key: "collect.samples".to_owned(),
-            problem: "0 is too few; at least 1".to_owned(),
-        });
-    }
+    config.validate()?;
     let Collection {
         models,
         task,
         sampling,
         stage,
+        stop,
     } = collection;
     let problems = &problems[..config.problems.unwrap_or(usize::MAX).min(problems.len())];
+    for PreparedProblem { problem, .. } in problems {
+        task.reward.accepts(problem)?;
+    }
     let shape = Shape {
         units: problems.len(),
         lines_per_unit: config.samples,
@@ -125,13 +145,14 @@ pub fn collect(
         "format": task.format,
         "tokenizer": task.tokenizer.fingerprint(),
         "scores": task.reward.requests(),
+        "reward": task.reward.identity(),
         "problems": problems_hash(problems),
     });
     let belongs = |index: usize, line: &ExplanationRecord| {
         line.problem.id == problems[index / config.samples].problem.id
             && line.sample == index % config.samples
     };
-    resume(file, settings, shape, belongs, |units| {
+    resume(file, settings, shape, (stage, stop), belongs, |units| {
         observer.on_progress(&Progress {
             stage,
             phase: Phase::Generate,

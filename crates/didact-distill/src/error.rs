@@ -100,6 +100,22 @@ pub enum Error {
 }
 
 impl Error {
+    /// The same, naming the stage where it does not say where it happened by itself.
+    pub(crate) fn of_stage(self, stage: &str) -> Self {
+        match self {
+            Self::Recipe { .. }
+            | Self::Stage { .. }
+            | Self::File { .. }
+            | Self::Resume { .. }
+            | Self::Line { .. }
+            | Self::Interrupted { .. } => self,
+            error => Self::Stage {
+                stage: stage.to_owned(),
+                problem: error.to_string(),
+            },
+        }
+    }
+
     pub(crate) fn file(path: &Path, doing: &'static str) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.to_owned();
         move |source| Self::File {

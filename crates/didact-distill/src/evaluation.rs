@@ -17,7 +17,7 @@ use didact_core::{Completion, GenerateRequest, Sampling, SpannedSequence, StopRe
 pub use didact_data::AnswerPlace;
 use didact_data::{StudentAnswer, student_answer};
 use didact_rl::rollout::{PolicyEngine, PreparedProblem, TeacherTask};
-use didact_rl::{Observer, Phase, Progress};
+use didact_rl::{Observer, Phase, Progress, StopFlag};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -30,7 +30,7 @@ mod judge;
 mod pass_at_k;
 
 pub use answers::Answers;
-pub use judge::{Exactly, Judge, Judgement, Mathematics};
+pub use judge::{Exactly, Judge, Judgement, Mathematics, SameText};
 pub use pass_at_k::pass_at_k;
 
 /// Which answers are sampled of each problem.
@@ -83,7 +83,11 @@ impl AnswersConfig {
         place.checked_sub(if self.greedy { 1 } else { 0 })
     }
 
-    fn validate(&self) -> Result<()> {
+    /// Refuses what means nothing.
+    ///
+    /// # Errors
+    /// [`Error::Configuration`] names the key.
+    pub fn validate(&self) -> Result<()> {
         let refuse = |key: &str, problem: String| {
             Err(Error::Configuration {
                 key: format!("answers.{key}"),
@@ -105,8 +109,16 @@ impl AnswersConfig {
                 ),
             );
         }
-        if self.problems == Some(0) {
-            return refuse("problems", "0 is too few; at least 1".to_owned());
+        if self.samples > 0 && !(self.top_p > 0.0 && self.top_p <= 1.0) {
+            return refuse("top_p", format!("{} is not in (0, 1]", self.top_p));
+        }
+        for (key, count) in [
+            ("max_completion_tokens", Some(self.max_completion_tokens)),
+            ("problems", self.problems),
+        ] {
+            if count == Some(0) {
+                return refuse(key, "0 is too few; at least 1".to_owned());
+            }
         }
         Ok(())
     }
@@ -155,6 +167,8 @@ pub struct Examination<'a> {
     pub judge: &'a dyn Judge,
     /// Names the stage in progress.
     pub stage: &'a str,
+    /// Ends it between batches of problems when set.
+    pub stop: StopFlag,
 }
 
 impl std::fmt::Debug for Examination<'_> {
@@ -179,8 +193,8 @@ const STREAM: u64 = u64::MAX - 2;
 /// sample alone, so students can be compared problem by problem, in whatever order the problems come.
 ///
 /// # Errors
-/// A setting that means nothing; a problem that the judge refuses, by id; what the engine, the prompt format or the observer refuses; a file that belongs
-/// to other settings, problems or models.
+/// A setting that means nothing; a problem that the judge refuses, by id; what the engine, the prompt format or the
+/// observer refuses; a file that belongs to other settings, problems or models; [`Error::Interrupted`].
 pub fn answers(
     examination: &mut Examination<'_>,
     problems: &[PreparedProblem],
@@ -215,7 +229,8 @@ pub fn answers(
         line.problem == problems[index / per_problem].problem.id
             && line.sample == config.sample(index % per_problem)
     };
-    let records = resume(file, settings, shape, belongs, |units| {
+    let (stage, stop) = (examination.stage, examination.stop.clone());
+    let records = resume(file, settings, shape, (stage, &stop), belongs, |units| {
         observer.on_progress(&Progress {
             stage: examination.stage,
             phase: Phase::Evaluate,

@@ -108,8 +108,8 @@ pub fn run(
     run_until(&never, task, models, config, directory, observer, verify)
 }
 
-/// [`run`], which ends with [`Error::Interrupted`](crate::Error::Interrupted) after the training step in which `stop` is set, once that step has
-/// its checkpoint.
+/// [`run`], which ends with [`Error::Interrupted`](crate::Error::Interrupted) after the training
+/// step in which `stop` is set, once that step has its checkpoint, or after the batch of explanations that is being collected.
 ///
 /// # Errors
 /// As [`run`]; [`Error::Interrupted`](crate::Error::Interrupted).

@@ -73,7 +73,9 @@ pub use cost::Work;
 pub use machine::Machine;
 pub use plan::{RecipePlan, StagePlan};
 pub use run::{Run, StageOutcome};
-pub use stage::{Collect, Distill, Evaluate, JudgeName, Stage, StudentRl, Teach, WarmUp};
+pub use stage::{
+    Collect, CollectSampling, Distill, Evaluate, JudgeName, Stage, StudentRl, Teach, WarmUp,
+};
 
 /// A whole pipeline. Paths are relative to the folder that it was read from.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -157,6 +159,25 @@ fn stages<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Stage>, D::E
     values.into_iter().enumerate().map(stage).collect()
 }
 
+/// The first key whose number is not finite.
+fn not_finite(path: &str, value: &toml::Value) -> Option<String> {
+    let below = |key: &str| match path {
+        "" => key.to_owned(),
+        path => format!("{path}.{key}"),
+    };
+    match value {
+        toml::Value::Float(number) => (!number.is_finite()).then(|| path.to_owned()),
+        toml::Value::Table(table) => table
+            .iter()
+            .find_map(|(key, value)| not_finite(&below(key), value)),
+        toml::Value::Array(values) => values
+            .iter()
+            .enumerate()
+            .find_map(|(index, value)| not_finite(&below(&(index + 1).to_string()), value)),
+        _ => None,
+    }
+}
+
 impl Recipe {
     /// Reads a recipe.
     ///
@@ -178,6 +199,12 @@ impl Recipe {
             path: path.to_owned(),
             problem,
         };
+        let table: toml::Table = toml::from_str(text).map_err(|e| refuse(e.to_string()))?;
+        if let Some(key) = not_finite("", &toml::Value::Table(table)) {
+            return Err(refuse(format!(
+                "{key}: a number that is not finite means nothing here"
+            )));
+        }
         let mut recipe: Self = toml::from_str(text).map_err(|e| refuse(e.to_string()))?;
         path.clone_into(&mut recipe.path);
         recipe.validate().map_err(refuse)?;
@@ -246,6 +273,13 @@ impl Recipe {
                 ));
             }
         }
+        for (name, source) in &self.problems {
+            if source.first == Some(0) {
+                return Err(format!(
+                    "problems.{name}.first: 0 leaves no problem; at least 1"
+                ));
+            }
+        }
         let mut models: Vec<&str> = self.models.keys().map(String::as_str).collect();
         let mut collected: Vec<&str> = Vec::new();
         let mut names: Vec<&str> = models.clone();
@@ -284,6 +318,26 @@ impl Recipe {
             {
                 let known = known("stage of kind collect", &collected);
                 return wrong("explanations", format!("{wanted} collects none; {known}"));
+            }
+            if let Some(other) = stage.other_name() {
+                return wrong(
+                    "training.stage",
+                    format!("{other}, but the stage is called by its own name; leave the key out"),
+                );
+            }
+            let source = self.models.get(stage.model());
+            if source.is_some_and(|source| source.weights.bits().is_some())
+                && stage.gives_model()
+                && stage.adapter().is_none()
+            {
+                return wrong(
+                    "adapter",
+                    format!(
+                        "the weights of models.{} are quantised, so they are frozen; give the stage an adapter to \
+                         train, or keep them as f32 or half",
+                        stage.model()
+                    ),
+                );
             }
             if let Stage::Evaluate(evaluate) = stage {
                 let most = evaluate.answers.samples;

@@ -13,6 +13,7 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use didact_rl::StopFlag;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -61,7 +62,7 @@ impl Shape {
     }
 }
 
-/// Computes all lines in order, those in the file excepted, and appends them to it batch by batch.
+/// Computes all lines in order, those in the file excepted, and appends them to it batch by batch, until `stop` is set.
 ///
 /// `settings` are what the stage adds to the file's identity, `belongs` says whether a line is the one of that
 /// index, `work` computes the lines of some units.
@@ -69,6 +70,7 @@ pub(crate) fn resume<T: Serialize + DeserializeOwned>(
     file: Option<&ResumableFile>,
     settings: Value,
     shape: Shape,
+    (stage, stop): (&str, &StopFlag),
     belongs: impl Fn(usize, &T) -> bool,
     mut work: impl FnMut(Range<usize>) -> Result<Vec<T>>,
 ) -> Result<Vec<T>> {
@@ -81,6 +83,14 @@ pub(crate) fn resume<T: Serialize + DeserializeOwned>(
     };
     let mut unit = lines.len() / shape.lines_per_unit.max(1);
     while unit < shape.units {
+        if stop.is_set() {
+            let folder = file.and_then(|file| file.path.parent());
+            return Err(Error::Interrupted {
+                stage: stage.to_owned(),
+                step: unit as u64,
+                directory: folder.unwrap_or(Path::new("")).to_owned(),
+            });
+        }
         let end = (unit + shape.units_per_batch).min(shape.units);
         let batch = work(unit..end)?;
         debug_assert_eq!(batch.len(), (end - unit) * shape.lines_per_unit);
@@ -276,7 +286,11 @@ pub(crate) fn write_beside(path: &Path, bytes: &[u8]) -> Result<()> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".partial");
     let beside = path.with_file_name(name);
-    fs::write(&beside, bytes).map_err(Error::file(&beside, "writing"))?;
+    let mut file = File::create(&beside).map_err(Error::file(&beside, "creating"))?;
+    // Renamed before its bytes are on the disk, a file could be empty after a loss of power.
+    file.write_all(bytes)
+        .and_then(|()| file.sync_all())
+        .map_err(Error::file(&beside, "writing"))?;
     fs::rename(&beside, path).map_err(Error::file(path, "renaming to"))
 }
 
@@ -300,6 +314,7 @@ mod tests {
             Some(file),
             settings,
             SHAPE,
+            ("lines", &StopFlag::new()),
             |index, found: &String| *found == line(index),
             |units| {
                 begun.push(units.start);
@@ -323,7 +338,7 @@ mod tests {
             let batches = SHAPE.whole(kept);
             let killed = |_| Err(Error::Stage { stage: "lines".into(), problem: "killed".into() });
             let belongs = |_: usize, _: &String| true;
-            let ended = resume(Some(&file), json!(1), SHAPE, belongs, killed);
+            let ended = resume(Some(&file), json!(1), SHAPE, ("lines", &StopFlag::new()), belongs, killed);
             prop_assert_eq!(ended.is_err(), kept < 21);
             let left = fs::read(&file.path).unwrap();
             prop_assert_eq!(left.iter().filter(|&&byte| byte == b'\n').count(), batches);
@@ -346,6 +361,33 @@ mod tests {
         let mut begun = Vec::new();
         assert_eq!(lines(&file, Value::Null, &mut begun).unwrap().len(), 21);
         assert_eq!(begun, Vec::<usize>::new());
+    }
+
+    #[test]
+    fn a_stop_is_heard_between_batches_and_loses_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = ResumableFile::new(folder.path().join("lines.jsonl"), Value::Null);
+        let stop = StopFlag::new();
+        let ended = resume(
+            Some(&file),
+            Value::Null,
+            SHAPE,
+            ("lines", &stop),
+            |_, _: &String| true,
+            |units| {
+                stop.set();
+                Ok((units.start * 3..units.end * 3)
+                    .map(|index| format!("line {index} ä\n"))
+                    .collect())
+            },
+        );
+        assert!(
+            matches!(&ended, Err(Error::Interrupted { step: 2, stage, .. }) if stage == "lines"),
+            "{ended:?}"
+        );
+        let mut begun = Vec::new();
+        lines(&file, Value::Null, &mut begun).unwrap();
+        assert_eq!(begun, [2, 4, 6]);
     }
 
     #[test]

@@ -56,6 +56,31 @@ impl Default for SelectionConfig {
     }
 }
 
+impl SelectionConfig {
+    /// Refuses what means nothing.
+    ///
+    /// # Errors
+    /// [`Error::Configuration`] names the key.
+    pub fn validate(&self) -> Result<()> {
+        let refuse = |key: &str, problem: String| {
+            Err(Error::Configuration {
+                key: format!("selection.{key}"),
+                problem,
+            })
+        };
+        if self.per_problem == 0 {
+            return refuse("per_problem", "0 is too few; at least 1".to_owned());
+        }
+        match self.min_reward {
+            Some(least) if !least.is_finite() => refuse(
+                "min_reward",
+                format!("{least} is no reward; without the key there is no limit"),
+            ),
+            _ => Ok(()),
+        }
+    }
+}
+
 /// Why an explanation was dropped: the first of these that holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -128,18 +153,13 @@ pub struct Selection {
 /// of tags and new. Of equal rewards the one collected first ranks first.
 ///
 /// # Errors
-/// `per_problem` of 0.
+/// A setting that means nothing.
 pub fn select(
     records: &[ExplanationRecord],
     format: &PromptFormat,
     config: &SelectionConfig,
 ) -> Result<Selection> {
-    if config.per_problem == 0 {
-        return Err(Error::Configuration {
-            key: "selection.per_problem".to_owned(),
-            problem: "0 is too few; at least 1".to_owned(),
-        });
-    }
+    config.validate()?;
     let mut selection = Selection::default();
     let mut drop = |reason| *selection.dropped.entry(reason).or_insert(0) += 1;
 

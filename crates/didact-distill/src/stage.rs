@@ -6,7 +6,8 @@
 //! A stage's inputs are one JSON value; the hash of a stage before it is among them where it builds on one. Its folder
 //! is `NAME-` and the first twelve digits of the inputs' BLAKE3 hash, so other inputs have another folder and nothing
 //! is ever overwritten. `inputs.json` is written first; `stage.json`, written last, holds the inputs, the stage's value
-//! and the size and hash of every file in the folder. While it is missing the stage is made, in the same folder, so that
+//! and the size and hash of every file in the folder, but for those below a `checkpoints` folder and locks: these serve to go
+//! on, and a stage that is made has no need of them. While it is missing the stage is made, in the same folder, so that
 //! files of an earlier attempt can be gone on with.
 
 use std::collections::BTreeMap;
@@ -126,7 +127,11 @@ impl Stages {
         write_beside(&begun, &to_text(&begun, &inputs)?)?;
         let value = work(&folder)?;
         let record = Record {
-            files: files(&folder)?,
+            files: files(&folder, &|name| {
+                let names: Vec<&str> = name.split('/').collect();
+                let (last, folders) = names.split_last().unwrap_or((&name, &[]));
+                !folders.contains(&"checkpoints") && *last != "lock" && !last.ends_with(".partial")
+            })?,
             inputs,
             hash,
             value,
@@ -139,6 +144,14 @@ impl Stages {
             hash,
             skipped: false,
         })
+    }
+
+    /// Refuses a made stage whose files are gone or of another size.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    pub(crate) fn check(&self, place: &Place) -> Result<()> {
+        read::<Value>(&place.folder, &place.folder.join(RECORD)).map(|_| ())
     }
 
     fn locate(&self, name: &str, inputs: &impl Serialize) -> Result<(Place, Value)> {
@@ -200,8 +213,8 @@ fn read<T: DeserializeOwned>(folder: &Path, path: &Path) -> Result<T> {
     Ok(record.value)
 }
 
-/// Every file below `folder`, but those of this module, by its path in it.
-fn files(folder: &Path) -> Result<BTreeMap<String, MadeFile>> {
+/// Every file below `folder` that is `wanted`, but those of this module, by its path in it.
+fn files(folder: &Path, wanted: &dyn Fn(&str) -> bool) -> Result<BTreeMap<String, MadeFile>> {
     let mut found = BTreeMap::new();
     let mut folders = vec![folder.to_owned()];
     while let Some(inner) = folders.pop() {
@@ -213,8 +226,10 @@ fn files(folder: &Path) -> Result<BTreeMap<String, MadeFile>> {
             }
             // Below the folder by construction. A name that is no Unicode is shown as well as it can be.
             let name = path.strip_prefix(folder).unwrap_or(&path);
-            let name = name.to_string_lossy().into_owned();
-            if [LOCK, RECORD].contains(&name.as_str()) {
+            let name = name
+                .to_string_lossy()
+                .replace(std::path::MAIN_SEPARATOR, "/");
+            if [LOCK, RECORD].contains(&name.as_str()) || !wanted(&name) {
                 continue;
             }
             found.insert(name, made_file(&path)?);
@@ -229,7 +244,7 @@ pub(crate) fn hash_of(path: &Path) -> Result<String> {
         return Ok(made_file(path)?.hash);
     }
     let mut hasher = blake3::Hasher::new();
-    for (name, MadeFile { hash, .. }) in files(path)? {
+    for (name, MadeFile { hash, .. }) in files(path, &|_| true)? {
         hasher.update(name.as_bytes());
         hasher.update(hash.as_bytes());
     }
@@ -344,6 +359,28 @@ mod tests {
             error.contains("gone") && error.contains("delete"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn a_made_stage_has_no_need_of_its_checkpoints() {
+        let (_folder, stages) = stages();
+        let made = stages.run("teach", &1, |folder| -> Result<u32> {
+            let checkpoints = folder.join("run/checkpoints/teach");
+            fs::create_dir_all(&checkpoints).unwrap();
+            fs::write(checkpoints.join("weights"), "abc").unwrap();
+            fs::write(folder.join("run/lock"), "").unwrap();
+            fs::write(folder.join("run/metrics"), "1").unwrap();
+            Ok(1)
+        });
+        let folder = made.unwrap().folder;
+        fs::remove_dir_all(folder.join("run/checkpoints")).unwrap();
+        fs::remove_file(folder.join("run/lock")).unwrap();
+        assert!(stages.run("teach", &1, never).unwrap().skipped);
+        let place = stages.place("teach", &1).unwrap();
+        assert!(stages.check(&place).is_ok());
+        fs::remove_file(folder.join("run/metrics")).unwrap();
+        assert!(stages.check(&place).is_err());
+        assert!(stages.run("teach", &1, never).is_err());
     }
 
     #[test]

@@ -72,7 +72,7 @@ impl Interval {
     /// `n − 1` degrees: [`of`](Self::of) on these means. It covers the choice of problems and the sampling of
     /// answers alike. Where all means are equal, `s = 0` would claim certainty: then it is
     /// [`of_proportion`](Self::of_proportion) with one trial a cluster, which is wide, as if all answers to a problem
-    /// were one. `None` for fewer than two clusters.
+    /// were one. It ends at 0 and at 1. `None` for fewer than two clusters.
     #[must_use]
     pub fn of_cluster_means(means: &[f64]) -> Option<Self> {
         let (first, rest) = means.split_first()?;
@@ -81,7 +81,12 @@ impl Interval {
         } else if rest.iter().all(|mean| mean == first) {
             Self::of_proportion(first * means.len() as f64, means.len())
         } else {
-            Self::of(means)
+            // No mean of values in [0, 1] lies outside.
+            Self::of(means).map(|interval| Self {
+                low: interval.low.max(0.0),
+                high: interval.high.min(1.0),
+                ..interval
+            })
         }
     }
 
@@ -199,8 +204,10 @@ mod tests {
 
     #[test]
     fn clusters_count_once() {
-        let means = [0.25, 0.75, 0.5, 0.0];
+        let means = [0.25, 0.75, 0.5, 0.5, 0.25];
         assert_eq!(Interval::of_cluster_means(&means), Interval::of(&means));
+        let cut = Interval::of_cluster_means(&[0.25, 0.75, 0.5, 0.0]).expect("four clusters");
+        assert!(cut.low == 0.0 && cut.high < 1.0, "{cut:?}");
         let alike = Interval::of_cluster_means(&[1.0; 4]).expect("four clusters");
         assert!(alike.low < 0.6 && alike.high == 1.0, "{alike:?}");
         assert!(Interval::of_cluster_means(&[1.0]).is_none());

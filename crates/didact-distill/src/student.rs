@@ -92,16 +92,12 @@ impl StudentEvaluation {
         Interval::of(&values)
     }
 
-    /// The fraction of right answers, where answers were wanted.
+    /// The fraction of right answers, where answers were wanted, with Wilson's interval.
     #[must_use]
     pub fn accuracy(&self) -> Option<Interval> {
-        let values: Vec<f64> = self
-            .records
-            .iter()
-            .filter_map(|r| r.correct)
-            .map(|c| f64::from(u8::from(c)))
-            .collect();
-        Interval::of(&values)
+        let judged: Vec<bool> = self.records.iter().filter_map(|r| r.correct).collect();
+        let right = judged.iter().filter(|&&correct| correct).count();
+        Interval::of_proportion(right as f64, judged.len())
     }
 
     /// The fraction of thoughts that were closed.

@@ -13,7 +13,7 @@ use didact_distill::{
     ExplanationRecord, ResumableFile, answers, collect,
 };
 use didact_rl::rollout::RolloutModels;
-use didact_rl::{Observer, PreparedProblem, Progress, TeacherTask};
+use didact_rl::{Observer, PreparedProblem, Progress, StopFlag, TeacherTask};
 use serde_json::json;
 
 const CONTEXT: usize = 512;
@@ -78,6 +78,7 @@ impl World {
             task: &self.task,
             sampling: &sampling,
             stage: "collect",
+            stop: StopFlag::new(),
         };
         let file = ResumableFile::new(path, json!({"weights": "seed 7"}));
         collect(
@@ -105,6 +106,7 @@ impl World {
             task: &self.task,
             judge: &judge,
             stage: "evaluate",
+            stop: StopFlag::new(),
         };
         let file = path.map(|path| ResumableFile::new(path, json!({"weights": "seed 7"})));
         answers(&mut examination, problems, config, file.as_ref(), observer)

@@ -62,6 +62,18 @@ impl Decoder {
         Some(weight.bits())
     }
 
+    /// Shows `visit` every quantised weight by its path, in the order of the model: what
+    /// [`visit_parameters`](Self::visit_parameters) leaves out.
+    pub fn visit_quantised(&self, visit: &mut dyn FnMut(&str, &QuantisedMatrix)) {
+        // Clones share the weights.
+        let mut decoder = self.clone();
+        for (path, projection) in projections(&mut decoder) {
+            if let Some(weight) = &projection.quantised {
+                visit(&path, weight);
+            }
+        }
+    }
+
     /// Gives up what devices hold of quantised weights, for all that share them; the next product on a device
     /// uploads them again. Nothing else changes.
     pub fn free_uploads(&self) {

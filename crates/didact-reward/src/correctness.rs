@@ -3,7 +3,7 @@
 //! Owns the reward of a verified answer, for reinforcement learning of students and of solvers. Knows no model; what
 //! an answer is and when two are equal is [`crate::answer`]'s.
 
-use didact_core::{Error, GroupScores, NamedValue, Outcome, Result, Reward, ScoreSpec};
+use didact_core::{Error, GroupScores, NamedValue, Outcome, Problem, Result, Reward, ScoreSpec};
 use serde::{Deserialize, Serialize};
 
 use crate::answer::{Limits, Why, extract_answer, verify_within};
@@ -88,9 +88,28 @@ impl Default for CorrectnessReward {
     }
 }
 
+fn expected(problem: &Problem) -> Result<&str> {
+    let answer = problem.answer.as_deref().filter(|a| !a.trim().is_empty());
+    answer.ok_or_else(|| Error::InvalidRequest {
+        what: format!("correctness of problem {}", problem.id),
+        problem: "the problem has no `answer` to verify against; add the bare final answer"
+            .to_owned(),
+    })
+}
+
 impl Reward for CorrectnessReward {
     fn requests(&self) -> Vec<ScoreSpec> {
         Vec::new()
+    }
+
+    /// # Errors
+    /// A problem without an answer.
+    fn accepts(&self, problem: &Problem) -> Result<()> {
+        expected(problem).map(|_| ())
+    }
+
+    fn identity(&self) -> String {
+        format!("{self:?}")
     }
 
     /// # Errors
@@ -102,14 +121,7 @@ impl Reward for CorrectnessReward {
                 value: self.format_coefficient,
             });
         }
-        let problem = group.problem;
-        let Some(expected) = problem.answer.as_deref().filter(|a| !a.trim().is_empty()) else {
-            return Err(Error::InvalidRequest {
-                what: format!("correctness of problem {}", problem.id),
-                problem: "the problem has no `answer` to verify against; add the bare final answer"
-                    .to_owned(),
-            });
-        };
+        let expected = expected(group.problem)?;
         let limits = Limits::default();
         let outcomes = group.samples.iter().map(|sample| {
             let answered = sample.answered.as_deref().unwrap_or_default();
@@ -135,7 +147,7 @@ impl Reward for CorrectnessReward {
 
 #[cfg(test)]
 mod tests {
-    use didact_core::{Problem, SampleScores};
+    use didact_core::SampleScores;
 
     use super::*;
 
@@ -214,5 +226,19 @@ mod tests {
     fn a_problem_without_answer_is_an_error() {
         let error = evaluate(&CorrectnessReward::default(), None, "1").unwrap_err();
         assert!(error.to_string().contains("problem p"), "{error}");
+        let problem = |answer: Option<&str>| Problem {
+            id: "p".to_owned(),
+            question: "q".to_owned(),
+            solution: "s".to_owned(),
+            answer: answer.map(str::to_owned),
+            reasoning_trace: None,
+            domain: None,
+        };
+        let reward = CorrectnessReward::default();
+        assert!(reward.accepts(&problem(Some("1"))).is_ok());
+        for lacking in [None, Some(" ")] {
+            let error = reward.accepts(&problem(lacking)).unwrap_err().to_string();
+            assert!(error.contains("problem p"), "{error}");
+        }
     }
 }

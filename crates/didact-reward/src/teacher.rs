@@ -296,6 +296,10 @@ impl Reward for TeacherReward {
         self.requests.clone()
     }
 
+    fn identity(&self) -> String {
+        format!("{self:?}")
+    }
+
     fn evaluate(&self, group: &GroupScores<'_>) -> CoreResult<Vec<Outcome>> {
         group
             .samples

@@ -37,7 +37,7 @@ use crate::warnings::Watch;
 use crate::{Error, Result};
 
 pub use config::{Best, CheckpointConfig, KeepBest, OnFailure};
-pub use identity::Identity;
+pub use identity::{FREE_KEYS, Identity};
 pub use lock::FolderLock;
 pub use manifest::FORMAT;
 pub use store::{CheckpointStore, Snapshot};

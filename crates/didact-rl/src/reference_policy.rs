@@ -50,7 +50,8 @@ impl ReferencePolicy {
         if policy.adapter().is_some() && matches!(rule, ReferenceRule::Mixed(_)) {
             return Err(Error::Configuration {
                 key: "reference_mixing".to_owned(),
-                problem: "the policy has a LoRA adapter, whose reference stays as it is; leave the key out"
+                problem: "the policy has a LoRA adapter, whose reference stays as it is; switch mixing off (`false` in a file, \
+                          `None` in a program)"
                     .to_owned(),
             });
         }

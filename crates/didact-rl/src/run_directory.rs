@@ -60,18 +60,19 @@ impl RunDirectory {
     /// Creates the directory, with those above it.
     ///
     /// # Errors
-    /// [`Error::RunExists`] where something other than an empty directory stands at `path`; a file that
-    /// cannot be written.
+    /// [`Error::RunExists`] where something other than an empty directory stands at `path`, or than what a process
+    /// left that was killed before it began; a file that cannot be written.
     pub fn create(path: impl Into<PathBuf>) -> Result<Self> {
         let path = path.into();
         if path.exists() {
-            let empty = path.is_dir()
-                && fs::read_dir(&path)
-                    .map_err(|e| Error::io(&path, e))?
-                    .next()
-                    .is_none();
-            if !empty {
+            let io = |e| Error::io(&path, e);
+            if !path.is_dir() {
                 return Err(Error::RunExists { path });
+            }
+            for entry in fs::read_dir(&path).map_err(io)? {
+                if entry.map_err(io)?.file_name() != FolderLock::FILE {
+                    return Err(Error::RunExists { path });
+                }
             }
         }
         fs::create_dir_all(&path).map_err(|e| Error::io(&path, e))?;
@@ -251,11 +252,16 @@ fn json_lines<T: Serialize>(path: &Path, values: &[T]) -> Result<Vec<u8>> {
 }
 
 fn check_stage(stage: &str) -> Result<()> {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "_-".contains(c);
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
     check(
         "stage",
-        !stage.is_empty() && stage.chars().all(plain),
-        || format!("`{stage}` names a folder of the run; use letters, digits, `_` and `-`"),
+        !stage.is_empty() && stage.chars().all(plain) && !stage.starts_with('.'),
+        || {
+            format!(
+                "`{stage}` names a folder of the run; use letters, digits, `_`, `-` and `.`, and begin with another \
+                 than `.`"
+            )
+        },
     )
 }
 
@@ -311,6 +317,17 @@ mod tests {
                 .unwrap()
                 .contains("\"seed\": 1")
         );
+    }
+
+    #[test]
+    fn one_that_was_killed_before_it_began_is_begun() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("lock"), "").unwrap();
+        let run = RunDirectory::create(folder.path()).unwrap();
+        assert!(run.checkpoints("student-1.5b").is_ok());
+        for name in ["", "a/b", ".hidden"] {
+            assert!(run.checkpoints(name).is_err(), "{name}");
+        }
     }
 
     #[test]

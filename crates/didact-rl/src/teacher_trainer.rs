@@ -116,7 +116,7 @@ impl TeacherTrainer {
     /// A trainer that has not made a step yet, with the configuration's curriculum over `problems`.
     ///
     /// # Errors
-    /// A configuration key, such as mixing a policy with an adapter into its reference or parking what frees nothing; no problems; a prompt longer than allowed, by problem; a policy that is frozen; a
+    /// A configuration key, such as mixing a policy with an adapter into its reference or parking what frees nothing; no problems; a problem that the reward refuses or a prompt longer than allowed, by problem; a policy that is frozen; a
     /// tokenizer without an end of sequence.
     pub fn new(
         models: TeacherModels,
@@ -137,6 +137,9 @@ impl TeacherTrainer {
                 what: "teacher training".to_owned(),
                 problem: "no problem was given".to_owned(),
             });
+        }
+        for problem in problems.iter().chain(held_out) {
+            task.reward.accepts(problem)?;
         }
         let prepared = task.prepare(problems, config.max_prompt_tokens)?;
         let held_out = task.prepare(held_out, config.max_prompt_tokens)?;

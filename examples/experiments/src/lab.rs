@@ -16,8 +16,8 @@ use didact::distill::{
 use didact::engine::LocalEngine;
 use didact::models::Decoder;
 use didact::rl::{
-    FineTuneConfig, RolloutModels, StudentModel, TeacherConfig, TeacherModels, TeacherTask,
-    TeacherTrainer, fine_tune,
+    FineTuneConfig, RolloutModels, StopFlag, StudentModel, TeacherConfig, TeacherModels,
+    TeacherTask, TeacherTrainer, fine_tune,
 };
 use example_console::Console;
 use serde::Serialize;
@@ -268,6 +268,7 @@ impl Lab {
                 task,
                 sampling: &sampling,
                 stage: "collect",
+                stop: StopFlag::new(),
             };
             let config = CollectConfig {
                 samples,
@@ -316,6 +317,7 @@ impl Lab {
                 task,
                 judge,
                 stage: "answers",
+                stop: StopFlag::new(),
             };
             let file = ResumableFile::new(answered(folder), json!(solver.weights));
             let problems = task.prepare(problems, context)?;
@@ -362,8 +364,10 @@ fn answered(folder: &Path) -> PathBuf {
 /// A hash of problems' texts.
 fn questions(problems: &[Problem]) -> String {
     let mut hash = blake3::Hasher::new();
+    let none = String::new();
     for problem in problems {
-        for text in [&problem.id, &problem.question, &problem.solution] {
+        let answer = problem.answer.as_ref().unwrap_or(&none);
+        for text in [&problem.id, &problem.question, &problem.solution, answer] {
             hash.update(&(text.len() as u64).to_le_bytes());
             hash.update(text.as_bytes());
         }

@@ -67,6 +67,32 @@ impl<V: Verify> Judge for Exactly<V> {
     }
 }
 
+/// Takes an answer for right that is the problem's bare answer to the letter, but for space around it.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SameText;
+
+impl Judge for SameText {
+    fn name(&self) -> String {
+        "same text".to_owned()
+    }
+
+    fn accepts(&self, problem: &Problem) -> Result<(), String> {
+        match problem.answer.as_deref().map(str::trim) {
+            None | Some("") => {
+                Err("it has no `answer` to be the same as; give it one or leave it out".to_owned())
+            }
+            Some(_) => Ok(()),
+        }
+    }
+
+    fn judge(&self, problem: &Problem, answer: Option<&str>) -> Judgement {
+        let same = |problem: &Problem, answer: &str| {
+            problem.answer.as_deref().map(str::trim) == Some(answer.trim())
+        };
+        Exactly(same).judge(problem, answer)
+    }
+}
+
 /// Compares the last boxed answer, or the one that the text says is its answer, by arithmetic
 /// ([`didact_reward::answer`]).
 ///
@@ -156,6 +182,18 @@ mod tests {
         );
         let said = judge.judge(&problem, None);
         assert!(!said.correct && said.extracted.is_none(), "{said:?}");
+    }
+
+    #[test]
+    fn the_same_text_needs_one_to_compare_with() {
+        let expected = problem(Some(" 07"), "s");
+        assert_eq!(SameText.accepts(&expected), Ok(()));
+        assert!(SameText.judge(&expected, Some("07 ")).correct);
+        assert!(!SameText.judge(&expected, Some("7")).correct);
+        assert!(!SameText.judge(&expected, None).correct);
+        for answer in [None, Some(" ")] {
+            assert!(SameText.accepts(&problem(answer, r"\boxed{7}")).is_err());
+        }
     }
 
     #[test]

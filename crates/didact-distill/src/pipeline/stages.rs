@@ -284,6 +284,7 @@ impl Stages<'_> {
             task: &self.task.teacher,
             sampling: &sampling,
             stage: &stage,
+            stop: self.stop.clone(),
         };
         let config = &self.config.collect;
         let records = collect(

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use didact_data::PromptFormat;
+use didact_rl::checkpoint::FREE_KEYS;
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -63,11 +64,11 @@ impl<'a> Inputs<'a> {
         }
         let mut settings = value(stage)?;
         if let Some(settings) = settings.as_object_mut() {
-            // They change an estimate or where weights lie, not the outcome.
+            // They change an estimate, what is kept on the way or where weights lie, not the outcome.
             settings.remove("expected_completion_tokens");
-            for table in ["training", "sampling"] {
-                let table = settings.get_mut(table).and_then(Value::as_object_mut);
-                table.and_then(|table| table.remove("park_weights"));
+            let training = settings.get_mut("training").and_then(Value::as_object_mut);
+            if let Some(training) = training {
+                training.retain(|key, _| !FREE_KEYS.contains(&key.as_str()));
             }
         }
         let rewarded = matches!(stage, Stage::Teach(_) | Stage::Collect(_));

@@ -20,8 +20,7 @@ use serde_json::Value;
 
 use super::run::Run;
 use super::source::Located;
-use super::{Collect, Distill, Evaluate, JudgeName, Stage, StudentRl, Teach, WarmUp};
-use crate::evaluation::{Exactly, Judge, Mathematics};
+use super::{Collect, Distill, Evaluate, Stage, StudentRl, Teach, WarmUp};
 use crate::{
     CollectedExplanation, Collection, Error, Examination, Interval, Result, ResumableFile,
     Selection, SelectionConfig, answers, collect, dataset, json_lines, select,
@@ -164,13 +163,16 @@ impl Making<'_> {
         if tuner.run(&mut (&mut directory, observer))? {
             return self.interrupted(tuner.steps());
         }
+        didact_rl::report::write(directory.path())?;
+        let steps = tuner.steps();
+        let tuned = tuner.finish()?;
         let figures = [
-            ("steps", tuner.steps() as f64),
-            ("examples", examples.len() as f64),
+            ("steps", steps as f64),
+            ("examples", (examples.len() - tuned.left_out) as f64),
+            ("left_out", tuned.left_out as f64),
         ];
         let figures = figures.map(|(name, value)| (name.to_owned(), value));
-        didact_rl::report::write(directory.path())?;
-        Ok((tuner.finish()?.decoder, figures.into()))
+        Ok((tuned.decoder, figures.into()))
     }
 
     fn warm_up(&self, stage: &WarmUp, observer: &mut dyn Observer) -> Result<Figures> {
@@ -310,14 +312,12 @@ impl Making<'_> {
         let [teacher_context, student_context] =
             [&teacher, &student].map(|decoder| decoder.config().max_position_embeddings);
         let eos: Vec<_> = task.tokenizer.eos().into_iter().collect();
-        let resolved = stage
-            .sampling
-            .resolve(teacher_context, &eos, task.end_tag())?;
+        let sampling = stage.sampling.as_in_training();
+        let resolved = sampling.resolve(teacher_context, &eos, task.end_tag())?;
         let problems =
             task.prepare(&self.problems(&stage.problems)?, resolved.max_prompt_tokens)?;
-        let engine = |decoder: &Decoder| {
-            self.engine(decoder.clone(), &stage.sampling.engine, &task.tokenizer)
-        };
+        let engine =
+            |decoder: &Decoder| self.engine(decoder.clone(), &sampling.engine, &task.tokenizer);
         let mut models = RolloutModels {
             policy: &mut engine(&teacher),
             reference: &mut engine(&teacher),
@@ -330,6 +330,7 @@ impl Making<'_> {
             task: &task,
             sampling: &resolved.sampling,
             stage: self.name,
+            stop: self.run.stop.clone(),
         };
         let file = self.lines("collected.jsonl");
         let records = collect(
@@ -348,8 +349,24 @@ impl Making<'_> {
         let Selection {
             explanations,
             left_out,
-            ..
+            dropped,
         } = select(&records, &task.format, &selection)?;
+        if explanations.is_empty() {
+            let reasons = dropped
+                .iter()
+                .map(|(reason, count)| format!("{count} {}", reason.name()));
+            let reasons: Vec<String> = reasons.collect();
+            return Err(Error::Stage {
+                stage: self.name.to_owned(),
+                problem: format!(
+                    "none of {} explanations can be learnt from ({}); all are in {}, and which of them are kept is \
+                     said by collect.selection",
+                    records.len(),
+                    reasons.join(", "),
+                    file.path.display()
+                ),
+            });
+        }
         let path = |name: &str| self.folder.join(name);
         json_lines::write(path(EXPLANATIONS), &explanations)?;
         dataset::write_chat(path("chat.jsonl"), &task.format, &explanations)?;
@@ -360,6 +377,9 @@ impl Making<'_> {
             ("explanations".to_owned(), explanations.len() as f64),
             ("left_out".to_owned(), left_out.len() as f64),
         ]);
+        for (reason, count) in dropped {
+            figures.insert(format!("dropped/{}", reason.name()), count as f64);
+        }
         add(&mut figures, "reward", Interval::of(&rewards));
         Ok(figures)
     }
@@ -376,19 +396,14 @@ impl Making<'_> {
         let student = self.load(&stage.model)?;
         let context = student.config().max_position_embeddings;
         let problems = task.prepare(&self.problems(&stage.problems)?, context)?;
-        let exactly = Exactly(|problem: &Problem, answer: &str| {
-            problem.answer.as_deref().map(str::trim) == Some(answer.trim())
-        });
-        let judge: &dyn Judge = match stage.judge {
-            JudgeName::Mathematics => &Mathematics::default(),
-            JudgeName::Exact => &exactly,
-        };
+        let judge = stage.judge.judge();
         let mut examination = Examination {
             student: &mut self.engine(student, &EngineConfig::default(), &task.tokenizer),
             context,
             task: &task,
-            judge,
+            judge: judge.as_ref(),
             stage: self.name,
+            stop: self.run.stop.clone(),
         };
         let file = self.lines("answers.jsonl");
         let answers = answers(

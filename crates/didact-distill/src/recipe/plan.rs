@@ -1,13 +1,16 @@
 //! What a recipe would do, hold and take, before a weight is read.
 //!
-//! Owns putting together, stage by stage, what is made already, the resolved settings, the memory and the work. The
-//! formulas are those of [`MemoryEstimate`] and of `cost`.
+//! Owns putting together, stage by stage, what is made already, the resolved settings, the memory and the work, and
+//! refusing what the stage would refuse. The formulas are those of [`MemoryEstimate`] and of `cost`.
 
 use std::path::Path;
+use std::sync::Arc;
 
+use didact_core::Reward;
 use didact_data::PromptFormat;
 use didact_models::{DecoderConfig, LoraConfig};
 use didact_rl::memory::{MemoryEstimate, MemoryPlace, PlannedModel, PlannedStudent, WeightStorage};
+use didact_rl::rollout::{Role, TeacherTask};
 use didact_rl::{Error as TrainingError, FineTuneConfig, TeacherConfig};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -15,7 +18,7 @@ use serde_json::{Value, json};
 use super::cost::{Cost, Work, training_passes};
 use super::inputs::{Inputs, value};
 use super::machine::Machine;
-use super::{ProblemSizes, Recipe, Stage};
+use super::{ProblemSizes, Recipe, Stage, StudentRl, Teach};
 use crate::stage::{Place, Stages};
 use crate::{Error, Result};
 
@@ -99,17 +102,15 @@ impl Recipe {
             let place = place
                 .map(|read| made.place(stage.name(), &read))
                 .transpose()?;
-            if let Some(Place { hash, .. }) = &place {
-                inputs.made(stage.name(), hash.clone());
+            if let Some(place) = &place {
+                inputs.made(stage.name(), place.hash.clone());
+                if place.done {
+                    made.check(place)?;
+                }
             }
             let estimate = self.estimate(stage, &format, machine.place());
-            let (settings, memory, work) = estimate.map_err(|error| match error {
-                error @ Error::Recipe { .. } => error,
-                error => Error::Stage {
-                    stage: stage.name().to_owned(),
-                    problem: error.to_string(),
-                },
-            })?;
+            let (settings, memory, work) =
+                estimate.map_err(|error| error.of_stage(stage.name()))?;
             let name =
                 |place: &Place| Some(place.folder.file_name()?.to_string_lossy().into_owned());
             stages.push(StagePlan {
@@ -184,13 +185,67 @@ impl Recipe {
         Ok(sizes)
     }
 
-    fn estimate(
+    /// Refuses problems that a stage would refuse, where they and the model are there.
+    fn check_problems(
+        &self,
+        stage: &Stage,
+        format: &PromptFormat,
+        reward: &Arc<dyn Reward>,
+        max_prompt_tokens: usize,
+    ) -> Result<()> {
+        let Some(located) = self.find_model(&self.models[self.origin(stage.model())]) else {
+            return Ok(());
+        };
+        let mut task = TeacherTask::new(located.tokenizer()?, format.clone(), reward.clone());
+        if let Stage::StudentRl(stage) = stage {
+            task = task.with_role(Role::Solver {
+                answer: stage.answer,
+            });
+        }
+        for (key, name) in stage.problems() {
+            let Some(mut problems) = self.find_problems(name, format)? else {
+                continue;
+            };
+            problems.truncate(stage.first_problems().unwrap_or(usize::MAX));
+            task.prepare(&problems, max_prompt_tokens)?;
+            for problem in &problems {
+                reward.accepts(problem)?;
+                if let Stage::Evaluate(evaluate) = stage {
+                    let accepted = evaluate.judge.judge().accepts(problem);
+                    accepted.map_err(|why| Error::Stage {
+                        stage: evaluate.name.clone(),
+                        problem: format!("problem {}: {why}", problem.id),
+                    })?;
+                }
+            }
+            if let (
+                Stage::Teach(Teach { training, .. }) | Stage::StudentRl(StudentRl { training, .. }),
+                "problems",
+            ) = (stage, key)
+            {
+                training.curriculum.build(training.seed, &problems)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What the stage would hold, do and be set to.
+    ///
+    /// # Errors
+    /// What the stage would refuse, as far as that can be told before a weight is read.
+    pub(super) fn estimate(
         &self,
         stage: &Stage,
         format: &PromptFormat,
         place: MemoryPlace,
     ) -> Result<Estimate> {
         let model = self.sized(stage.model(), place)?;
+        let reward: Arc<dyn Reward> = match stage {
+            Stage::StudentRl(stage) => Arc::new(stage.reward.clone()),
+            _ => Arc::new(self.reward.resolve()?),
+        };
+        let check =
+            |max_prompt_tokens| self.check_problems(stage, format, &reward, max_prompt_tokens);
         let sizes = |name: &str| self.problem_sizes(name, stage.model(), format);
         match stage {
             Stage::WarmUp(stage) => {
@@ -229,6 +284,7 @@ impl Recipe {
                     completion: stage.expected_completion_tokens,
                     end_tag: &format.teacher.explanation.end,
                 };
+                check(learning.prompt_limit(&model)?)?;
                 // A teacher that is its own student reads its explanations with its own weights.
                 let reader = Some(separate.as_ref().unwrap_or(&model).cost());
                 learning.estimate(&model, &student, reader, sizes(&stage.problems)?)
@@ -241,13 +297,17 @@ impl Recipe {
                     end_tag: &format.solution.end,
                 };
                 let student = PlannedStudent::Initial;
+                check(learning.prompt_limit(&model)?)?;
                 learning.estimate(&model, &student, None, sizes(&stage.problems)?)
             }
             Stage::Collect(stage) => {
                 let student = self.sized(&stage.student, place)?;
                 let sizes = sizes(&stage.problems)?;
                 let end_tag = &format.teacher.explanation.end;
-                let resolved = stage.sampling.resolve(model.context(), &[0], end_tag)?;
+                stage.collect.validate()?;
+                let sampling = stage.sampling.as_in_training();
+                let resolved = sampling.resolve(model.context(), &[0], end_tag)?;
+                check(resolved.max_prompt_tokens)?;
                 let longest = resolved.sampling.max_tokens;
                 let prompts = stage
                     .collect
@@ -282,6 +342,8 @@ impl Recipe {
             Stage::Evaluate(stage) => {
                 let sizes = sizes(&stage.problems)?;
                 let answers = &stage.answers;
+                answers.validate()?;
+                check(model.context())?;
                 let prompts = answers.problems.unwrap_or(usize::MAX).min(sizes.count);
                 let counts = [
                     prompts,
@@ -363,6 +425,22 @@ struct Learning<'a> {
 }
 
 impl Learning<'_> {
+    /// The longest prompt that is allowed.
+    fn prompt_limit(&self, model: &Sized) -> Result<usize> {
+        // Which tokens end a completion changes no size.
+        let resolved = self.training.resolve(model.context(), &[0], self.end_tag)?;
+        if self.adapter.is_some() && self.training.reference_mixing.is_some() {
+            return Err(TrainingError::Configuration {
+                key: "reference_mixing".to_owned(),
+                problem:
+                    "the stage trains an adapter, whose reference stays as it is; set it to false"
+                        .to_owned(),
+            }
+            .into());
+        }
+        Ok(resolved.max_prompt_tokens)
+    }
+
     fn estimate(
         &self,
         model: &Sized,

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use burn::tensor::Device;
 use didact_data::PromptFormat;
+use didact_rl::memory::MemoryPlace;
 use didact_rl::{Observer, StopFlag};
 use serde::{Deserialize, Serialize};
 
@@ -62,22 +63,27 @@ impl<'a> Run<'a> {
         self
     }
 
-    /// Makes every stage that is not made yet, in order, and hands each outcome to `made` as it comes.
+    /// Makes every stage that is not made yet, in order, and hands each outcome to `made` as it comes. What a later stage
+    /// would refuse is refused before the first is made, as far as that can be told.
     ///
     /// # Errors
-    /// A model or problems that are not there; what a stage fails with. Stages before it stay made, and it goes on
+    /// A model or problems that are not there; what a stage refuses or fails with. Stages before it stay made, and it goes on
     /// from its last checkpoint or line when the recipe is run again.
     pub fn run(
         &self,
         observer: &mut dyn Observer,
         made: &mut dyn FnMut(&StageOutcome),
     ) -> Result<Vec<StageOutcome>> {
+        self.check()?;
         let mut inputs = Inputs::new(self.recipe, &self.format)?;
         let mut folders: BTreeMap<&str, PathBuf> = BTreeMap::new();
         let mut outcomes = Vec::new();
         for stage in &self.recipe.stages {
             let Some(read) = inputs.of(stage)? else {
-                return Err(self.lacks(stage));
+                return Err(Error::Stage {
+                    stage: stage.name().to_owned(),
+                    problem: "what it builds on is gone".to_owned(),
+                });
             };
             let done = self.stages.run(stage.name(), &read, |folder| {
                 let making = Making {
@@ -86,7 +92,9 @@ impl<'a> Run<'a> {
                     folder,
                     folders: &folders,
                 };
-                making.make(stage, observer)
+                making
+                    .make(stage, observer)
+                    .map_err(|error| error.of_stage(stage.name()))
             })?;
             let outcome = StageOutcome {
                 name: stage.name().to_owned(),
@@ -103,24 +111,34 @@ impl<'a> Run<'a> {
         Ok(outcomes)
     }
 
+    /// Refuses what a stage would refuse, before hours are spent on those before it.
+    fn check(&self) -> Result<()> {
+        let place = MemoryPlace::of(&self.device);
+        for stage in &self.recipe.stages {
+            if let Some(lacking) = self.lacking(stage) {
+                return Err(lacking);
+            }
+            let estimate = self.recipe.estimate(stage, &self.format, place);
+            estimate.map_err(|error| error.of_stage(stage.name()))?;
+        }
+        Ok(())
+    }
+
     /// The model or the problems that a stage needs and that are not there.
-    fn lacks(&self, stage: &Stage) -> Error {
+    fn lacking(&self, stage: &Stage) -> Option<Error> {
         let recipe = self.recipe;
         let absent = |path: &PathBuf| !recipe.at(path).exists();
         for name in [Some(stage.model()), stage.student()].into_iter().flatten() {
             if let Some(source) = recipe.models.get(name).filter(|s| absent(&s.path)) {
-                return recipe.missing("models", name, &source.path, "sizes");
+                return Some(recipe.missing("models", name, &source.path, "sizes"));
             }
         }
         for (_, name) in stage.problems() {
             let source = &recipe.problems[name];
             if absent(&source.path) {
-                return recipe.missing("problems", name, &source.path, "expected");
+                return Some(recipe.missing("problems", name, &source.path, "expected"));
             }
         }
-        Error::Stage {
-            stage: stage.name().to_owned(),
-            problem: "what it builds on is not made".to_owned(),
-        }
+        None
     }
 }

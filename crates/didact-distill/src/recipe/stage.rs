@@ -4,12 +4,14 @@
 //! the crates that train, collect and evaluate.
 
 use didact_data::AnswerPlace;
+use didact_engine::EngineConfig;
 use didact_models::LoraConfig;
 use didact_reward::CorrectnessReward;
 use didact_rl::{FineTuneConfig, TeacherConfig};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
+use crate::evaluation::{Judge, Mathematics, SameText};
 use crate::{AnswersConfig, CollectConfig};
 
 /// One step of a recipe.
@@ -86,16 +88,90 @@ pub struct Collect {
     pub student: String,
     /// What is explained.
     pub problems: String,
-    /// How explanations are sampled: temperature, `top_p` and lengths are read. Default: as in the published
-    /// training.
+    /// How explanations are sampled.
     #[serde(default)]
-    pub sampling: TeacherConfig,
+    pub sampling: CollectSampling,
     /// How many are sampled and which are kept.
     #[serde(default)]
     pub collect: CollectConfig,
     /// As in [`Teach`].
     #[serde(default)]
     pub expected_completion_tokens: Option<usize>,
+}
+
+/// How the explanations of a [`Collect`] are sampled; each key is the one of [`TeacherConfig`] and has its default.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CollectSampling {
+    /// Divides the logits.
+    pub temperature: f64,
+    /// Keeps the likeliest tokens that sum to this.
+    pub top_p: f64,
+    /// Keeps so many of the likeliest tokens; 0 keeps all.
+    pub top_k: usize,
+    /// Keeps the tokens that are at least so likely as a share of the likeliest.
+    pub min_p: f64,
+    /// At most so many tokens of an explanation.
+    pub max_completion_tokens: usize,
+    /// At most so many tokens of a prompt; without it, what the context leaves.
+    pub max_prompt_tokens: Option<usize>,
+    /// Whether sampling ends at the explanation's end tag, rather than at the end of the sequence.
+    pub stop_at_end_tag: bool,
+    /// How sampling is batched.
+    pub engine: EngineConfig,
+}
+
+impl Default for CollectSampling {
+    fn default() -> Self {
+        let TeacherConfig {
+            temperature,
+            top_p,
+            top_k,
+            min_p,
+            max_completion_tokens,
+            max_prompt_tokens,
+            stop_at_end_tag,
+            engine,
+            ..
+        } = TeacherConfig::default();
+        Self {
+            temperature,
+            top_p,
+            top_k,
+            min_p,
+            max_completion_tokens,
+            max_prompt_tokens,
+            stop_at_end_tag,
+            engine,
+        }
+    }
+}
+
+impl CollectSampling {
+    /// The training that samples like this.
+    pub(super) fn as_in_training(&self) -> TeacherConfig {
+        let Self {
+            temperature,
+            top_p,
+            top_k,
+            min_p,
+            max_completion_tokens,
+            max_prompt_tokens,
+            stop_at_end_tag,
+            engine,
+        } = self.clone();
+        TeacherConfig {
+            temperature,
+            top_p,
+            top_k,
+            min_p,
+            max_completion_tokens,
+            max_prompt_tokens,
+            stop_at_end_tag,
+            engine,
+            ..TeacherConfig::default()
+        }
+    }
 }
 
 /// A stage of [`Stage::Distill`].
@@ -196,6 +272,15 @@ fn distillation<'de, D: Deserializer<'de>>(deserializer: D) -> Result<FineTuneCo
     serde_json::from_value(whole).map_err(D::Error::custom)
 }
 
+impl JudgeName {
+    pub(super) fn judge(self) -> Box<dyn Judge> {
+        match self {
+            Self::Mathematics => Box::new(Mathematics::default()),
+            Self::Exact => Box::new(SameText),
+        }
+    }
+}
+
 impl Stage {
     /// Its name.
     #[must_use]
@@ -264,6 +349,42 @@ impl Stage {
         names.push(("problems", problems.as_str()));
         names.extend(held_out.as_deref().map(|name| ("held_out", name)));
         names
+    }
+
+    /// How many of its problems it takes at most, where it says so.
+    pub(super) const fn first_problems(&self) -> Option<usize> {
+        match self {
+            Self::Collect(stage) => stage.collect.problems,
+            Self::Evaluate(stage) => stage.answers.problems,
+            _ => None,
+        }
+    }
+
+    /// What it trains instead of the weights, if that is not all of them.
+    pub(super) const fn adapter(&self) -> Option<&LoraConfig> {
+        match self {
+            Self::WarmUp(stage) => stage.adapter.as_ref(),
+            Self::Teach(stage) => stage.adapter.as_ref(),
+            Self::Distill(stage) => stage.adapter.as_ref(),
+            Self::StudentRl(stage) => stage.adapter.as_ref(),
+            Self::Collect(_) | Self::Evaluate(_) => None,
+        }
+    }
+
+    /// The name that `training` gives it beside its own, where that is not the default.
+    pub(super) fn other_name(&self) -> Option<&str> {
+        let (given, default) = match self {
+            Self::WarmUp(stage) => (&stage.training.stage, FineTuneConfig::default().stage),
+            Self::Distill(stage) => (
+                &stage.training.stage,
+                FineTuneConfig::published_distillation().stage,
+            ),
+            Self::Teach(Teach { training, .. }) | Self::StudentRl(StudentRl { training, .. }) => {
+                (&training.stage, TeacherConfig::default().stage)
+            }
+            Self::Collect(_) | Self::Evaluate(_) => return None,
+        };
+        (*given != default).then_some(given)
     }
 
     pub(super) fn explanations(&self) -> Option<&str> {

@@ -263,6 +263,19 @@ impl QuantisedMatrix {
         self.inner.codes.len() + self.inner.lines.len() * size_of::<Line>()
     }
 
+    /// Shows `visit` everything that decides the numbers, piece by piece, such as to a hash.
+    pub fn visit_bytes(&self, visit: &mut dyn FnMut(&[u8])) {
+        let [depth, columns] = self.shape();
+        visit(&[self.bits().largest()]);
+        visit(&(depth as u64).to_le_bytes());
+        visit(&(columns as u64).to_le_bytes());
+        visit(&self.inner.codes);
+        for Line { scale, minimum } in &self.inner.lines {
+            visit(&scale.to_le_bytes());
+            visit(&minimum.to_le_bytes());
+        }
+    }
+
     /// The matrix `[in, out]` in f32.
     #[must_use]
     pub fn dequantise(&self, device: &Device) -> Tensor<2> {

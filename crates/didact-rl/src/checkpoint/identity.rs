@@ -15,7 +15,7 @@ use crate::Result;
 use crate::gradients::read;
 
 /// Keys of a configuration that a resumed run may change: they change no number.
-const FREE: [&str; 3] = ["checkpoint", "non_finite", "park_weights"];
+pub const FREE_KEYS: [&str; 3] = ["checkpoint", "non_finite", "park_weights"];
 
 /// What a checkpoint and the run that takes it up must have in common.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -29,6 +29,9 @@ pub struct Identity {
     pub tokenizer: Option<String>,
     /// What is trained and evaluated on.
     pub data: String,
+    /// The reward's [identity](didact_core::Reward::identity), where there is a reward that says one.
+    #[serde(default)]
+    pub reward: Option<String>,
     /// The resolved configuration.
     pub configuration: Value,
 }
@@ -60,6 +63,13 @@ impl Identity {
                 ));
             }
         }
+        if let (Some(there), Some(here)) = (&self.reward, &here.reward)
+            && there != here
+        {
+            found.push(format!(
+                "reward (the checkpoint's is {there}, this run's {here})"
+            ));
+        }
         compare(
             "configuration",
             &self.configuration,
@@ -77,7 +87,7 @@ fn compare(path: &str, there: &Value, here: &Value, found: &mut Vec<String>) {
             let keys: BTreeSet<&String> = a.keys().chain(b.keys()).collect();
             let top = path == "configuration";
             for key in keys {
-                if top && FREE.contains(&key.as_str()) {
+                if top && FREE_KEYS.contains(&key.as_str()) {
                     continue;
                 }
                 let (a, b) = (a.get(key), b.get(key));
@@ -115,7 +125,7 @@ impl Fingerprint {
     }
 }
 
-/// The fingerprint of a model: its configuration and every tensor, trained or not.
+/// The fingerprint of a model: its configuration and every tensor, trained or not, quantised ones by their blocks.
 pub(crate) fn fingerprint(decoder: &Decoder) -> Result<String> {
     struct Hash {
         found: Fingerprint,
@@ -145,7 +155,14 @@ pub(crate) fn fingerprint(decoder: &Decoder) -> Result<String> {
     hash.found.add(decoder.config().to_json().as_bytes());
     decoder.visit_parameters(&mut hash);
     hash.outcome?;
-    Ok(hash.found.finish())
+    let mut found = hash.found;
+    decoder.visit_quantised(&mut |path, weight| {
+        found.add(path.as_bytes());
+        weight.visit_bytes(&mut |bytes| {
+            found.add(bytes);
+        });
+    });
+    Ok(found.finish())
 }
 
 #[cfg(test)]
@@ -161,6 +178,7 @@ mod tests {
             student: None,
             tokenizer: Some(tokenizer.to_owned()),
             data: "dd".to_owned(),
+            reward: None,
             configuration: json!({
                 "seed": seed,
                 "schedule": {"peak": 0.5, "steps": seed},
@@ -180,5 +198,20 @@ mod tests {
             "{found:?}"
         );
         assert!(found[2].contains("is 1") && found[2].contains("this run's 2"));
+    }
+
+    #[test]
+    fn a_reward_differs_where_both_say_what_they_are() {
+        let with = |reward: Option<&str>| Identity {
+            model: "aa".to_owned(),
+            student: None,
+            tokenizer: None,
+            data: "dd".to_owned(),
+            reward: reward.map(str::to_owned),
+            configuration: json!({}),
+        };
+        let found = with(Some("lambda 3")).differences(&with(Some("lambda 0")));
+        assert!(found[0].contains("lambda 3") && found[0].contains("lambda 0"));
+        assert!(with(None).differences(&with(Some("lambda 0"))).is_empty());
     }
 }

@@ -21,13 +21,16 @@ impl Drop for FolderLock {
 }
 
 impl FolderLock {
+    /// The name of the file.
+    pub const FILE: &'static str = "lock";
+
     /// Locks `folder`, which must be there, by a file named `lock` in it. The file stays; being locked is what
     /// counts.
     ///
     /// # Errors
     /// [`Error::Locked`] where someone else holds it; a file that cannot be made.
     pub fn take(folder: &Path) -> Result<Self> {
-        let path = folder.join("lock");
+        let path = folder.join(Self::FILE);
         let file = OpenOptions::new()
             .create(true)
             .truncate(false)

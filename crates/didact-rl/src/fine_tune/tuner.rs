@@ -306,6 +306,7 @@ impl FineTuner {
             student: None,
             tokenizer: None,
             data: data.finish(),
+            reward: None,
             configuration: serde_json::to_value(&self.config)
                 .map_err(|e| Error::json(Path::new("config.json"), e))?,
         })

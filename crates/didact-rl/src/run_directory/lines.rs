@@ -127,7 +127,9 @@ pub(super) fn write_beside(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".partial");
     let beside = path.with_file_name(name);
-    fs::write(&beside, bytes)?;
+    let mut file = File::create(&beside)?;
+    // Renamed before its bytes are on the disk, a file could be empty after a loss of power.
+    file.write_all(bytes).and_then(|()| file.sync_all())?;
     fs::rename(&beside, path)
 }
 

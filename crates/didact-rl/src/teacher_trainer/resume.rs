@@ -50,7 +50,8 @@ impl TeacherTrainer {
     /// Goes on from `checkpoint`, which a run of the same models, problems and configuration wrote. Later ones in
     /// the store are removed, for they are made again.
     ///
-    /// The reward and a curriculum of the caller's own are not compared: they must be the same.
+    /// A curriculum of the caller's own is not compared, nor a reward without an [identity](didact_core::Reward::identity): they
+    /// must be the same.
     ///
     /// # Errors
     /// [`Error::OtherRun`]; [`Error::TooLate`] after a step; a tensor or a curriculum's state that does not fit.
@@ -111,6 +112,7 @@ impl TeacherTrainer {
             }),
             tokenizer: Some(text.finish()),
             data: data.finish(),
+            reward: Some(self.task.reward.identity()).filter(|reward| !reward.is_empty()),
             configuration: serde_json::to_value(&self.config).map_err(json)?,
         })
     }
