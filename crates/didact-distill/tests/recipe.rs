@@ -181,6 +181,11 @@ fn what_changes_is_made_anew_and_what_builds_on_it() {
             "pass_at = [1, 2]",
             "pass_at = [1, 2]\nexpected_completion_tokens = 3",
         )
+        // Nor what is kept on the way.
+        .replace(
+            "training = { steps = 1,",
+            "training = { checkpoint = { every = 3 }, steps = 1,",
+        )
         .replace("Everything", "All");
     assert_eq!(skipped(&other), [true; 6]);
     let mut problems = common::problems(7);
@@ -316,6 +321,31 @@ fn what_means_nothing_is_refused_by_name() {
             "name = \"accuracy\"\ncolour = 1",
             ["stage accuracy", "colour"],
         ),
+        (
+            "training = { epochs = 1",
+            "training = { stage = \"first\", epochs = 1",
+            ["stage warmed", "training.stage"],
+        ),
+        (
+            "keep_unclosed = true",
+            "keep_unclosed = true, min_reward = nan",
+            ["stages.3.collect.selection.min_reward", "finite"],
+        ),
+        (
+            "sampling = { max_completion_tokens = 6 }",
+            "sampling = { seed = 1 }",
+            ["stage explanations", "seed"],
+        ),
+        (
+            "problems.train.path = \"train.jsonl\"",
+            "problems.train = { path = \"train.jsonl\", first = 0 }",
+            ["problems.train.first", "at least 1"],
+        ),
+        (
+            "models.base.path = \"base\"",
+            "models.base = { path = \"base\", weights = \"four_bit\" }",
+            ["stage warmed", "adapter"],
+        ),
     ] {
         assert!(STAGES.contains(from), "{from}");
         let error = read(folder.path(), &STAGES.replacen(from, to, 1))
@@ -326,16 +356,113 @@ fn what_means_nothing_is_refused_by_name() {
             "{to}: {error}"
         );
     }
-    // Settings are checked when the plan is made.
-    let text = STAGES.replace("steps = 2", "steps = 0");
-    let error = recipe(folder.path(), &text)
-        .plan(folder.path(), &machine())
-        .unwrap_err();
-    let error = error.to_string();
-    assert!(
-        error.contains("stage teacher") && error.contains("steps"),
-        "{error}"
-    );
+}
+
+#[test]
+fn what_a_later_stage_would_refuse_is_refused_before_the_first_is_made() {
+    let folder = folder();
+    let mut problems = common::problems(4);
+    problems[2].answer = None;
+    json_lines::write(folder.path().join("unanswered.jsonl"), &problems).unwrap();
+    let out = folder.path().join("out");
+    let unanswered = "question_prefix = \"Say only the number. \" }\nproblems.unanswered.path = \"unanswered.jsonl\"";
+    for (from, to, expected) in [
+        ("steps = 2", "steps = 0", ["stage teacher", "steps"]),
+        (
+            "pass_at = [1, 2]\nanswers = { samples = 2, max",
+            "answers = { samples = 0, greedy = false, max",
+            ["stage accuracy", "answers.samples"],
+        ),
+        (
+            "samples = 2, max",
+            "samples = 2, top_p = 7.5, max",
+            ["stage accuracy", "answers.top_p"],
+        ),
+        (
+            "collect = { samples = 2",
+            "collect = { samples = 0",
+            ["stage explanations", "collect.samples"],
+        ),
+        (
+            "collect = { samples = 2",
+            "collect = { problems = 0, samples = 2",
+            ["stage explanations", "collect.problems"],
+        ),
+        (
+            "keep_unclosed = true",
+            "per_problem = 0",
+            ["stage explanations", "selection.per_problem"],
+        ),
+        (
+            ", reference_mixing = false",
+            "",
+            ["stage solver", "reference_mixing"],
+        ),
+        (
+            "steps = 2",
+            "curriculum = { kind = \"domain_mixture\" }, steps = 2",
+            ["stage teacher", "domain"],
+        ),
+        (
+            "steps = 2",
+            "max_prompt_tokens = 3, steps = 2",
+            ["stage teacher", "max_prompt_tokens"],
+        ),
+        (
+            "model = \"student\"\nproblems = \"train\"",
+            "model = \"student\"\nproblems = \"unanswered\"",
+            ["stage solver", &problems[2].id],
+        ),
+        (
+            "problems = \"test\"\npass_at",
+            "problems = \"unanswered\"\njudge = \"exact\"\npass_at",
+            ["stage accuracy", &problems[2].id],
+        ),
+    ] {
+        assert!(STAGES.contains(from), "{from}");
+        let text = STAGES
+            .replacen(
+                "question_prefix = \"Say only the number. \" }",
+                unanswered,
+                1,
+            )
+            .replacen(from, to, 1);
+        let recipe = recipe(folder.path(), &text);
+        let planned = recipe.plan(&out, &machine()).unwrap_err().to_string();
+        let run = Run::new(&recipe, &out, Device::flex().autodiff()).unwrap();
+        let made = run
+            .run(&mut (), &mut |stage| panic!("{} was made", stage.name))
+            .unwrap_err()
+            .to_string();
+        for error in [planned, made] {
+            assert!(
+                expected.iter().all(|part| error.contains(part)),
+                "{to}: {error}"
+            );
+        }
+    }
+}
+
+#[test]
+fn explanations_of_which_none_can_be_learnt_from_end_the_recipe() {
+    let folder = folder();
+    let text = STAGES.replace(", selection = { keep_unclosed = true }", "");
+    let recipe = recipe(folder.path(), &text);
+    let run = Run::new(
+        &recipe,
+        folder.path().join("out"),
+        Device::flex().autodiff(),
+    )
+    .unwrap();
+    let error = run.run(&mut (), &mut |_| {}).unwrap_err().to_string();
+    for part in [
+        "stage explanations",
+        "none of 8",
+        "8 unclosed",
+        "collected.jsonl",
+    ] {
+        assert!(error.contains(part), "{error}");
+    }
 }
 
 #[test]

@@ -30,7 +30,7 @@ pub(crate) fn rows(options: &Options) -> Result<()> {
 pub(crate) fn itself(options: &Options, seed: u64) -> Result<Command> {
     let mut command = Command::new(std::env::current_exe()?);
     command.env("RAYON_NUM_THREADS", "1");
-    command.arg("--out").arg(&options.out);
+    command.arg("--out").arg(options.out());
     command.args(["--device", &options.device]);
     command.args(["--seeds", &seed.to_string()]);
     if options.smoke {

@@ -42,10 +42,12 @@ fn main() -> ExitCode {
 }
 
 fn start(options: &Options) -> Result<()> {
+    options.check()?;
+    let out = options.out();
     if let Some(readme) = &options.write_readme {
-        return table::write_readme(&options.out, readme);
+        return table::write_readme(&out, readme);
     }
-    fs::create_dir_all(&options.out)?;
+    fs::create_dir_all(&out)?;
     if let Some(Command::Plot { point, shared }) = options.command {
         return plot::run(options, point, shared);
     }
@@ -58,20 +60,25 @@ fn start(options: &Options) -> Result<()> {
             }
         }
     }
-    table::write(&options.out)
+    table::write(&out)
 }
 
 /// Finds the figures of every row in one world for one seed.
 fn fill(options: &Options, world: WorldName, seed: u64) -> Result<()> {
     let setting = Setting::of(world, options.smoke);
-    let lab = Lab::new(setting, seed, &options.device, &options.out.join("stages"))?;
+    let lab = Lab::new(
+        setting,
+        seed,
+        &options.device,
+        &options.out().join("stages"),
+    )?;
     for row in options.rows() {
         if !row.worlds().contains(&world) {
             continue;
         }
         let begin = Instant::now();
         let record = row.run(&lab)?;
-        numbers::write(&options.out.join("numbers"), &record)?;
+        numbers::write(&options.out().join("numbers"), &record)?;
         println!(
             "{} {seed}: row {} filled after {:.0} s",
             world.name(),

@@ -25,9 +25,9 @@ pub(crate) struct Options {
     /// The seeds, as `3` or `1..5`. Default: 1..5, in the sparse world 6..10, for the plot 6..8.
     #[arg(long, global = true)]
     seeds: Option<Seeds>,
-    /// Where everything is kept.
-    #[arg(long, global = true, default_value = "runs/claims")]
-    pub(crate) out: PathBuf,
+    /// Where everything is kept; runs/claims by default, runs/claims-smoke of a smoke test.
+    #[arg(long, global = true)]
+    out: Option<PathBuf>,
     /// Where tensors live: cpu, or as the build has them cuda:0, rocm:0, metal, vulkan, wgpu.
     #[arg(long, global = true, default_value = "cpu", value_parser = is_device)]
     pub(crate) device: String,
@@ -60,6 +60,25 @@ fn is_device(name: &str) -> Result<String, didact::kernels::Error> {
 }
 
 impl Options {
+    pub(crate) fn out(&self) -> PathBuf {
+        let default = if self.smoke {
+            "runs/claims-smoke"
+        } else {
+            "runs/claims"
+        };
+        self.out.clone().unwrap_or_else(|| default.into())
+    }
+
+    /// Refuses what the command would not look at.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        if self.command.is_some() && !(self.row.is_empty() && self.world.is_empty()) {
+            return Err(
+                "the plot is of row 1 in the sparse world; leave --row and --world out".to_owned(),
+            );
+        }
+        Ok(())
+    }
+
     /// The seeds of a world, or those of the plot.
     pub(crate) fn seeds(&self, world: WorldName) -> RangeInclusive<u64> {
         let all = world.seeds();

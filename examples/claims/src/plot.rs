@@ -46,7 +46,7 @@ pub(crate) fn run(options: &Options, point: Option<usize>, shared: bool) -> Resu
         }
         jobs::run(first, options.jobs)?;
         jobs::run(then, options.jobs)?;
-        return table::write(&options.out);
+        return table::write(&options.out());
     }
     for seed in options.seeds(WorldName::Sparse) {
         let places = match point {
@@ -66,7 +66,12 @@ pub(crate) fn run(options: &Options, point: Option<usize>, shared: bool) -> Resu
                 operations,
                 ..Setting::of(WorldName::Sparse, options.smoke)
             };
-            let lab = Lab::new(setting, seed, &options.device, &options.out.join("stages"))?;
+            let lab = Lab::new(
+                setting,
+                seed,
+                &options.device,
+                &options.out().join("stages"),
+            )?;
             if shared {
                 lab.base(SizeName::L)?;
                 lab.warmed(SizeName::S)?;
@@ -75,7 +80,7 @@ pub(crate) fn run(options: &Options, point: Option<usize>, shared: bool) -> Resu
             let begin = Instant::now();
             let mut record = Record::new(ROW, "sparse", seed);
             find(&lab, &mut record)?;
-            let folder = options.out.join("numbers");
+            let folder = options.out().join("numbers");
             numbers::write_as(&folder, &format!("plot-{place}-{seed}"), &record)?;
             println!(
                 "plot {seed}: {} to {} operations after {:.0} s",
@@ -86,7 +91,7 @@ pub(crate) fn run(options: &Options, point: Option<usize>, shared: bool) -> Resu
         }
     }
     if point.is_none() && !shared {
-        table::write(&options.out)?;
+        table::write(&options.out())?;
     }
     Ok(())
 }

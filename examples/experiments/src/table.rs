@@ -9,26 +9,70 @@ use crate::Result;
 use crate::numbers::{Summary, write_beside};
 use crate::statistics::{bootstrap, pearson, spearman};
 
-/// Replaces what stands between `<!-- MARK: begin -->` and `<!-- MARK: end -->`.
+/// Puts tables between `<!-- MARK: begin -->` and `<!-- MARK: end -->`, each in the place of the one of the same row and world;
+/// others that stand there stay.
 ///
 /// # Errors
-/// A file that cannot be read or written, or that lacks a mark.
+/// No table; a file that cannot be read or written, or that lacks a mark.
 pub fn put_between_marks(readme: &Path, mark: &str, tables: &str) -> Result<()> {
     let (begin, end) = (
         format!("<!-- {mark}: begin -->"),
         format!("<!-- {mark}: end -->"),
     );
     let text = fs::read_to_string(readme)?;
-    let parts = text
-        .split_once(&begin)
-        .and_then(|(before, rest)| Some((before, rest.split_once(&end)?.1)));
-    let Some((before, after)) = parts else {
+    let parts = text.split_once(&begin).and_then(|(before, rest)| {
+        let (old, after) = rest.split_once(&end)?;
+        Some((before, old, after))
+    });
+    let Some((before, old, after)) = parts else {
         return Err(format!("{} lacks {begin} or {end}", readme.display()).into());
     };
+    let mut tables = blocks(tables);
+    if tables.is_empty() {
+        return Err(format!(
+            "there are no figures to write into {}; fill a row first",
+            readme.display()
+        )
+        .into());
+    }
+    let mut merged = blocks(old);
+    for (key, text) in tables.drain(..) {
+        if let Some(block) = merged.iter_mut().find(|(old, _)| *old == key) {
+            block.1 = text;
+            continue;
+        }
+        let beside = merged.iter().rposition(|(old, _)| old[0] == key[0]);
+        merged.insert(beside.map_or(merged.len(), |at| at + 1), (key, text));
+    }
+    let merged: String = merged.into_iter().map(|(_, text)| text).collect();
     write_beside(
         readme,
-        &format!("{before}{begin}\n\n{tables}\n{end}{after}"),
+        &format!("{before}{begin}\n\n{}\n\n{end}{after}", merged.trim_end()),
     )
+}
+
+/// The parts of a text that begin with a heading or with the caption of a world's table, by heading and world.
+fn blocks(text: &str) -> Vec<([String; 2], String)> {
+    let mut found: Vec<([String; 2], String)> = Vec::new();
+    for line in text.trim().lines() {
+        let heading = line.starts_with("### ");
+        let world = line
+            .strip_prefix("World `")
+            .and_then(|rest| rest.split('`').next());
+        if heading {
+            found.push(([line.to_owned(), String::new()], String::new()));
+        } else if let Some(world) = world {
+            let above = found
+                .last()
+                .map_or(String::new(), |(key, _)| key[0].clone());
+            found.push(([above, world.to_owned()], String::new()));
+        }
+        if let Some((_, block)) = found.last_mut() {
+            block.push_str(line);
+            block.push('\n');
+        }
+    }
+    found
 }
 
 /// Correlations of two metrics over the subjects of all seeds, with intervals by the bootstrap over seeds.
@@ -173,12 +217,38 @@ mod tests {
     fn a_readme_keeps_what_is_not_between_its_marks() {
         let folder = tempfile::tempdir().unwrap();
         let readme = folder.path().join("README.md");
-        let text = "before\n<!-- it: begin -->\nold\n<!-- it: end -->\nafter\n";
+        let text = "before\n<!-- it: begin -->\n### One\n\nold\n<!-- it: end -->\nafter\n";
         fs::write(&readme, text).unwrap();
-        put_between_marks(&readme, "it", "new").unwrap();
+        put_between_marks(&readme, "it", "### One\n\nnew\n").unwrap();
         let text = fs::read_to_string(&readme).unwrap();
         assert!(text.starts_with("before\n") && text.ends_with("\nafter\n"));
         assert!(text.contains("new") && !text.contains("old"));
-        assert!(put_between_marks(&readme, "other", "new").is_err());
+        assert!(put_between_marks(&readme, "other", "### One").is_err());
+        assert!(put_between_marks(&readme, "it", "").is_err());
+    }
+
+    #[test]
+    fn tables_without_new_figures_stay() {
+        let folder = tempfile::tempdir().unwrap();
+        let readme = folder.path().join("README.md");
+        let old = "### One\n\nWorld `a`, 5 seeds.\n\nold a\n\nWorld `b`, 5 seeds.\n\nold b\n\n### Two\n\nold two\n";
+        fs::write(
+            &readme,
+            format!("<!-- it: begin -->\n\n{old}\n<!-- it: end -->\n"),
+        )
+        .unwrap();
+        put_between_marks(&readme, "it", old).unwrap();
+        let text = fs::read_to_string(&readme).unwrap();
+        assert_eq!(
+            text,
+            format!("<!-- it: begin -->\n\n{old}\n<!-- it: end -->\n")
+        );
+        let new = "### One\n\nWorld `b`, 2 seeds.\n\nnew b\n\nWorld `c`, 2 seeds.\n\nnew c\n\n### Three\n\nnew three\n";
+        put_between_marks(&readme, "it", new).unwrap();
+        let text = fs::read_to_string(&readme).unwrap();
+        let order = ["old a", "new b", "new c", "old two", "new three"];
+        let places: Vec<usize> = order.iter().map(|what| text.find(what).unwrap()).collect();
+        assert!(places.is_sorted(), "{text}");
+        assert!(!text.contains("old b"), "{text}");
     }
 }

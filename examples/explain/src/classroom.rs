@@ -10,6 +10,7 @@ use didact::Device;
 use didact::core::{Problem, Sampling, TokenBytes};
 use didact::data::{PromptFormat, Tokenizer};
 use didact::engine::{EngineConfig, LocalEngine};
+use didact::gguf::Gguf;
 use didact::models::Decoder;
 use didact::reward::rlt;
 use didact::rl::rollout::{
@@ -45,28 +46,15 @@ impl Classroom {
         let student = places
             .student
             .map_or_else(|| places.run.join("base"), Path::to_owned);
-        for (folder, what) in [(&teacher, "--teacher"), (&student, "--student")] {
-            if !folder.is_dir() {
-                return Err(format!(
-                    "{}: there is no model; make a run with `cargo run --release -p quickstart`, or name a folder \
-                     with {what}",
-                    folder.display()
-                )
-                .into());
-            }
-        }
-        let tokenizer = Arc::new(Tokenizer::from_folder(&teacher)?);
-        if Tokenizer::from_folder(&student)?.fingerprint() != tokenizer.fingerprint() {
+        let (tokenizer, teacher) = model(&teacher, "--teacher", places.device)?;
+        let (its, student) = model(&student, "--student", places.device)?;
+        if its.fingerprint() != tokenizer.fingerprint() {
             return Err(
                 "teacher and student have different tokenizers, but are compared token by token"
                     .into(),
             );
         }
-        let device = places.device;
-        let (teacher, student) = (
-            Decoder::load_folder(teacher, device)?,
-            Decoder::load_folder(student, device)?,
-        );
+        let tokenizer = Arc::new(tokenizer);
         let contexts = [&teacher, &student].map(|d| d.config().max_position_embeddings);
         let engine = |decoder: Decoder| {
             let token_bytes: Arc<dyn TokenBytes> = tokenizer.clone();
@@ -147,6 +135,25 @@ impl Classroom {
         let record = |sample| RolloutRecord::new(origin, &self.task, &prepared[0], 0, sample);
         Ok(samples.map(record).collect())
     }
+}
+
+/// A model with its tokenizer: a Hugging Face folder or a GGUF file, which `option` names.
+fn model(path: &Path, option: &str, device: &Device) -> Result<(Tokenizer, Decoder)> {
+    if path.is_dir() {
+        let decoder = Decoder::load_folder(path, device)?;
+        return Ok((Tokenizer::from_folder(path)?, decoder));
+    }
+    if !path.is_file() {
+        return Err(format!(
+            "{}: there is no model; make a run with `cargo run --release -p quickstart`, or name a folder or a GGUF \
+             file with {option}",
+            path.display()
+        )
+        .into());
+    }
+    let gguf = Gguf::open(path)?;
+    let decoder = Decoder::load_gguf(&gguf, device)?;
+    Ok((Tokenizer::from_gguf(&gguf)?, decoder))
 }
 
 fn format(places: &Places<'_>) -> Result<PromptFormat> {

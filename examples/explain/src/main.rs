@@ -31,10 +31,10 @@ struct Options {
     /// The directory of a finished run, such as quickstart leaves.
     #[arg(long, default_value = "runs/quickstart-1")]
     run: PathBuf,
-    /// The teacher, a Hugging Face folder; RUN/teacher by default. RUN/base is the teacher before training.
+    /// The teacher, a Hugging Face folder or a GGUF file; RUN/teacher by default. RUN/base is the teacher before training.
     #[arg(long)]
     teacher: Option<PathBuf>,
-    /// The student that the reward asks, a Hugging Face folder; RUN/base by default.
+    /// The student that the reward asks, a Hugging Face folder or a GGUF file; RUN/base by default.
     #[arg(long)]
     student: Option<PathBuf>,
     /// The prompt format: `thought`, `think`, or a TOML file. By default RUN/format.json.

@@ -127,7 +127,10 @@ impl Options {
     }
 
     pub(crate) fn out_or(&self, default: &str) -> PathBuf {
-        self.out.clone().unwrap_or_else(|| default.into())
+        // A smoke test leaves real figures alone.
+        let end = if self.smoke { "-smoke" } else { "" };
+        let default = || format!("{default}{end}").into();
+        self.out.clone().unwrap_or_else(default)
     }
 
     pub(crate) fn train_problems(&self) -> usize {
