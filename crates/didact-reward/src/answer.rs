@@ -16,11 +16,13 @@
 //! | step | module |
 //! |---|---|
 //! | the answer in the text | `extraction` |
-//! | characters to tokens | `lexer`, `command`, `literal`, `token` |
-//! | tokens to an [`Answer`] with its [`Expression`] | `reader`, `wording`, `unit`; `formula`, `named` |
-//! | equality of answers | `comparison`, `collection`, `relation`, `region` |
+//! | characters to tokens | `lexer`, `command`, `literal`, `calendar`, `token` |
+//! | tokens to an [`Answer`] with its [`Expression`] | `reader`, `wording`, `unit`, `measure`; `formula`, `named`, `calls` |
+//! | equality of answers | `comparison`, `collection`, `relation`, `region`, `spelling` |
 //! | of expressions: exactly, else by evaluation | `normal_form`, `polynomial`; `evaluation`, `real` |
 
+mod calendar;
+mod calls;
 mod collection;
 mod command;
 mod comparison;
@@ -32,6 +34,7 @@ mod formula;
 mod lexer;
 mod limits;
 mod literal;
+mod measure;
 mod named;
 mod normal_form;
 mod polynomial;
@@ -39,6 +42,7 @@ mod reader;
 mod real;
 mod region;
 mod relation;
+mod spelling;
 mod token;
 mod unit;
 mod value;
