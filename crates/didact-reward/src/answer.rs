@@ -112,7 +112,11 @@ fn compare(
         Ok(Answer::Text(_)) | Err(Undecided::TooLong) => true,
         _ => false,
     };
-    if let (true, Answer::Value(_), Some(number)) = (wordy, &expected, found.number()) {
+    if let (true, Answer::Value(_), Some(span)) = (wordy, &expected, found.number()) {
+        let (number, behind) = (&found.text[span.clone()], &found.text[span.end..]);
+        if unit::is_changed(number, behind) {
+            return Ok(Verdict::no(Why::DifferentValue));
+        }
         let answer = reader::read(number, budget)?;
         return Ok(comparison::compare(&expected, &answer, budget));
     }
@@ -178,12 +182,12 @@ fn passage(text: &str) -> Passage<'_> {
 
 impl Passage<'_> {
     /// A number among words: the first behind "answer is", else the last.
-    fn number(&self) -> Option<&str> {
+    fn number(&self) -> Option<std::ops::Range<usize>> {
         let last = match self.how {
             Some(How::Boxed) => return None,
             Some(_) => false,
             None => true,
         };
-        extraction::number(&self.text, last).map(|span| &self.text[span])
+        extraction::number(&self.text, last)
     }
 }

@@ -373,6 +373,7 @@ pub(crate) fn agree(
     right: &Expression,
     budget: &mut Budget,
 ) -> Result<bool, Undecided> {
+    let whole = !whole_variables([left, right]).is_empty();
     let points = points([left, right])?;
     let needed = NEEDED.min(points.len());
     let mut found = 0;
@@ -389,6 +390,8 @@ pub(crate) fn agree(
                 found += 1;
             }
             (Err(Undecided::NoValue), Err(Undecided::NoValue)) => {}
+            // `n(n - 1)` has a value at 1, and the quotient of factorials that it stands for has none.
+            (Err(Undecided::NoValue), Ok(_)) | (Ok(_), Err(Undecided::NoValue)) if whole => {}
             // One has a value where the other has none.
             (Err(Undecided::NoValue), Ok(_)) | (Ok(_), Err(Undecided::NoValue)) => {
                 return Ok(false);

@@ -220,7 +220,10 @@ impl Parser<'_> {
             Some(Kind::Open(bracket)) => *bracket != Bracket::Brace,
             Some(Kind::Operator('|')) => !self.inside_bars,
             Some(Kind::Command(name)) => {
-                let closes = matches!(name.as_str(), "rfloor" | "rceil" | "norm");
+                let closes = matches!(
+                    name.as_str(),
+                    "rfloor" | "rceil" | "norm" | "over" | "choose"
+                );
                 let next_call = argument && function(name).is_some();
                 !closes && !next_call
             }

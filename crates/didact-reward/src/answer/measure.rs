@@ -131,7 +131,7 @@ const PREFIXED: [Prefixed; 27] = [
 ];
 
 /// The prefixes: symbol, name, power of ten.
-const PREFIXES: [(&str, &str, i32); 14] = [
+const PREFIXES: [(&str, &str, i32); 13] = [
     ("k", "kilo", 3),
     ("M", "mega", 6),
     ("G", "giga", 9),
@@ -145,7 +145,6 @@ const PREFIXES: [(&str, &str, i32); 14] = [
     ("u", "micro", -6),
     ("n", "nano", -9),
     ("p", "pico", -12),
-    ("f", "femto", -15),
 ];
 
 /// The spellings of other units, in lower case; the first is the name.

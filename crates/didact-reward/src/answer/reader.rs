@@ -294,13 +294,21 @@ fn may_name(tokens: &[Token]) -> bool {
             || name.contains("supset")
     };
     let mut depth = 0_i64;
-    for token in tokens {
+    for (at, token) in tokens.iter().enumerate() {
         match &token.kind {
             Kind::Open(_) => depth += 1,
             Kind::Close(_) => depth -= 1,
-            Kind::Command(name) if states(name) => return false,
-            Kind::Text(words) if words.split_whitespace().any(|word| word == "not") => {
-                return false;
+            // The arrow of a limit stands inside its braces.
+            Kind::Command(name) if depth == 0 && states(name) => return false,
+            // "since 2 + 3" is a sentence, "Var(X)" a name.
+            Kind::Text(words) if words.chars().count() > 1 => {
+                let names = tokens.get(at + 1).is_none_or(|next| {
+                    matches!(next.kind, Kind::Open(_) | Kind::Close(_) | Kind::Text(_))
+                        || next.is('_')
+                });
+                if !names || words.split_whitespace().any(|word| word == "not") {
+                    return false;
+                }
             }
             _ => {}
         }

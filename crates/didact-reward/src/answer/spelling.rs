@@ -93,8 +93,24 @@ pub(super) fn same(left: &str, right: &str) -> bool {
             .collect()
     };
     let (a, b) = (squeeze(left), squeeze(right));
+    if let (Some((hours, half)), Some((other_hours, other_half))) = (clock(&a), clock(&b)) {
+        // A unit may be missing.
+        return hours == other_hours
+            && (half == other_half || half.is_empty() || other_half.is_empty());
+    }
     !a.is_empty()
         && (a == b || (a.to_lowercase() == b.to_lowercase() && is_prose(left) && is_prose(right)))
+}
+
+/// A time of day, and which half of the day it is in, where that is written.
+fn clock(text: &str) -> Option<(String, String)> {
+    let lower = text.to_lowercase();
+    let end = lower.find(|c: char| !(c.is_ascii_digit() || c == ':'));
+    let (hours, half) = lower.split_at(end.unwrap_or(lower.len()));
+    let is_time = hours
+        .split_once(':')
+        .is_some_and(|(a, b)| !a.is_empty() && b.len() == 2);
+    (is_time && matches!(half, "" | "am" | "pm")).then(|| (hours.to_owned(), half.to_owned()))
 }
 
 /// Words too short to be told from symbols by their case.

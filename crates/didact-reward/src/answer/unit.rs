@@ -102,6 +102,34 @@ const LETTERS: [&str; 6] = ["m", "s", "g", "l", "h", "L"];
 /// More words than this are prose.
 const WORDS: usize = 6;
 
+/// Whether the words behind a number make another value of it: "or more", "tenths", "(mod 7)"; and so do the dots behind
+/// a decimal number.
+pub(crate) fn is_changed(number: &str, behind: &str) -> bool {
+    let dots = ["...", "…", "\\ldots", "\\dots"];
+    if number.contains('.') && dots.iter().any(|dots| behind.starts_with(dots)) {
+        return true;
+    }
+    let words = behind
+        .trim_start()
+        .trim_start_matches("\\text{")
+        .trim_start_matches([' ', '(', '~']);
+    let clause = words.split(['.', ',', ';', ':', '$', '\n']).next();
+    let words: Vec<&str> = clause
+        .unwrap_or_default()
+        .split(|c: char| !c.is_alphabetic())
+        .filter(|word| !word.is_empty())
+        .take(3)
+        .collect();
+    words.iter().enumerate().any(|(at, word)| match *word {
+        "or" => words
+            .get(at + 1)
+            .is_some_and(|next| matches!(*next, "more" | "less" | "fewer" | "greater" | "higher")),
+        // "5 and not 6" says 5.
+        "not" | "zero" | "negative" | "between" => false,
+        word => CHANGES.contains(&word),
+    })
+}
+
 /// Whether a unit may start with this token.
 fn starts(tokens: &[Token], at: usize) -> bool {
     match &tokens[at].kind {

@@ -5,10 +5,16 @@ use didact_reward::answer::verify;
 fn check(right: &[(&str, &str)], wrong: &[(&str, &str)]) {
     let boxed = |found: &str| format!(r"\boxed{{{found}}}");
     for (expected, found) in right {
-        assert!(verify(expected, &boxed(found)).equal, "{expected} ~ {found}");
+        assert!(
+            verify(expected, &boxed(found)).equal,
+            "{expected} ~ {found}"
+        );
     }
     for (expected, found) in wrong {
-        assert!(!verify(expected, &boxed(found)).equal, "{expected} ~ {found}");
+        assert!(
+            !verify(expected, &boxed(found)).equal,
+            "{expected} ~ {found}"
+        );
     }
 }
 
@@ -139,10 +145,7 @@ fn no_answer_is_written_for_the_points() {
 fn signs_of_one_expression_are_independent() {
     check(
         &[
-            (
-                r"\pm1\pm\sqrt2",
-                r"1+\sqrt2,1-\sqrt2,-1+\sqrt2,-1-\sqrt2",
-            ),
+            (r"\pm1\pm\sqrt2", r"1+\sqrt2,1-\sqrt2,-1+\sqrt2,-1-\sqrt2"),
             (r"(\pm 1, 0)", "(1,0),(-1,0)"),
             (r"\pm 1, \pm 2", "1,-1,2,-2"),
             (r"1 \pm x \mp y", "1+x-y, 1-x+y"),
