@@ -330,7 +330,12 @@ impl Parser<'_> {
                 value: value.clone(),
                 decimal: *decimal,
             }),
-            Kind::Symbol(name) => self.symbol(name),
+            Kind::Symbol(name) => {
+                if self.is_digit(name) {
+                    return Err(Undecided::Unsupported);
+                }
+                self.symbol(name)
+            }
             Kind::Text(word) => {
                 let word: String = word.chars().filter(|c| !c.is_whitespace()).collect();
                 // Words are no variables: a sentence is no product.
@@ -354,6 +359,26 @@ impl Parser<'_> {
             Kind::Command(name) => self.command(name),
             _ => Err(Undecided::Unsupported),
         }
+    }
+
+    /// Whether the letter just passed is a digit behind others: `1A_{16}` is a number, and no product.
+    fn is_digit(&self, letter: &str) -> bool {
+        let Some([before, symbol]) = self.at.checked_sub(2).map(|at| &self.tokens[at..self.at])
+        else {
+            return false;
+        };
+        let base = self.tokens[self.at..]
+            .iter()
+            .find(|token| token.kind != Kind::Open(Bracket::Group) && !token.is('_'));
+        let two_digits = base.is_some_and(|token| {
+            matches!(&token.kind, Kind::Number { value, .. }
+                if *value > BigRational::from_integer(10.into()))
+        });
+        matches!(before.kind, Kind::Number { .. })
+            && !symbol.spaced
+            && ("A"..="F").contains(&letter)
+            && self.is('_')
+            && two_digits
     }
 
     fn bracketed(&mut self, close: &Kind) -> Parsed {

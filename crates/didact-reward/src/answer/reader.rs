@@ -24,7 +24,7 @@ pub(crate) fn read(text: &str, budget: &mut Budget) -> Result<Answer, Undecided>
         return Err(Undecided::TooLong);
     }
     let text = tidy(text);
-    let dotted = goes_on(&text).then(|| format!("{}…", trim(&text)));
+    let dotted = goes_on(&text).map(|behind| format!("{}{behind}…", trim(&text)));
     let text = dotted.as_deref().unwrap_or_else(|| trim(&text));
     if let Some((letter, rest)) = choice(text) {
         let rest = match trim(&rest) {
@@ -60,18 +60,20 @@ fn connected(tokens: &[Token], related: bool) -> Vec<Token> {
     tokens
 }
 
-/// Whether the dots that end an answer belong to it, rather than to its sentence: behind a comma or a decimal number.
-fn goes_on(text: &str) -> bool {
+/// Whether the dots that end an answer belong to it, rather than to its sentence: behind a comma, which it returns, or a
+/// decimal number.
+fn goes_on(text: &str) -> Option<&'static str> {
     let text = text.trim_end_matches(|c: char| c.is_whitespace() || matches!(c, '$' | '*' | '`'));
-    let Some(before) = text.strip_suffix("...") else {
-        return false;
-    };
+    let before = text.strip_suffix("...")?;
     let before = before.trim_end_matches('.').trim_end();
     let literal = before
         .rsplit(|c: char| !(c.is_ascii_digit() || c == '.'))
         .next()
         .unwrap_or_default();
-    before.ends_with(',') || literal.contains('.')
+    if before.ends_with(',') {
+        return Some(",");
+    }
+    literal.contains('.').then_some("")
 }
 
 /// How many signs of an answer are independent of each other.
