@@ -25,6 +25,9 @@ const RELATIVE: (i64, i64) = (1, 1_000);
 /// Numbers that agree to this share of themselves are equal however they are written.
 const NEGLIGIBLE: (i64, i64) = (1, 1_000_000);
 
+/// The largest percentage that may stand for the same number without a sign.
+const LARGEST_PERCENTAGE: i64 = 1_000;
+
 /// The digits that a number with more than six places must have to count as rounded.
 const SIGNIFICANT: usize = 4;
 
@@ -146,8 +149,8 @@ pub(crate) fn values(expected: &Value, found: &Value, budget: &mut Budget) -> Ve
             found.expression.as_number(),
         ) && left == right
             && left.is_integer()
-            // Who writes 1450% has not forgotten a sign that the question did not ask for.
-            && (expected.percent || left.abs() <= BigRational::from_integer(100.into()))
+            // 20% and 150% may answer a question for the percentage; 1450% is a slip for a number of things.
+            && (expected.percent || left.abs() <= BigRational::from_integer(LARGEST_PERCENTAGE.into()))
             && !expected.expression.is_decimal()
             && !found.expression.is_decimal()
         {

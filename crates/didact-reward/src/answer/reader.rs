@@ -42,7 +42,6 @@ fn read_plain(text: &str, budget: &mut Budget) -> Result<Answer, Undecided> {
         .iter()
         .any(|token| matches!(token.kind, Kind::Relation(_)));
     match read_signs(&connected(&tokens, related), budget) {
-        // Two statements, of which each stands alone, such as inequalities.
         Err(Undecided::Unsupported) => Ok(Answer::Text(spell(&tokens))),
         other => other,
     }
