@@ -16,11 +16,13 @@
 //! | step | module |
 //! |---|---|
 //! | the answer in the text | `extraction` |
-//! | characters to tokens | `lexer`, `command`, `literal`, `token` |
-//! | tokens to an [`Answer`] with its [`Expression`] | `reader`, `wording`, `unit`; `formula`, `named` |
-//! | equality of answers | `comparison`, `collection`, `relation`, `region` |
+//! | characters to tokens | `lexer`, `command`, `literal`, `calendar`, `token` |
+//! | tokens to an [`Answer`] with its [`Expression`] | `reader`, `wording`, `unit`, `measure`; `formula`, `named`, `calls` |
+//! | equality of answers | `comparison`, `collection`, `relation`, `region`, `spelling` |
 //! | of expressions: exactly, else by evaluation | `normal_form`, `polynomial`; `evaluation`, `real` |
 
+mod calendar;
+mod calls;
 mod collection;
 mod command;
 mod comparison;
@@ -32,6 +34,7 @@ mod formula;
 mod lexer;
 mod limits;
 mod literal;
+mod measure;
 mod named;
 mod normal_form;
 mod polynomial;
@@ -39,6 +42,7 @@ mod reader;
 mod real;
 mod region;
 mod relation;
+mod spelling;
 mod token;
 mod unit;
 mod value;
@@ -108,7 +112,11 @@ fn compare(
         Ok(Answer::Text(_)) | Err(Undecided::TooLong) => true,
         _ => false,
     };
-    if let (true, Answer::Value(_), Some(number)) = (wordy, &expected, found.number()) {
+    if let (true, Answer::Value(_), Some(span)) = (wordy, &expected, found.number()) {
+        let (number, behind) = (&found.text[span.clone()], &found.text[span.end..]);
+        if unit::is_changed(number, behind) {
+            return Ok(Verdict::no(Why::DifferentValue));
+        }
         let answer = reader::read(number, budget)?;
         return Ok(comparison::compare(&expected, &answer, budget));
     }
@@ -174,12 +182,12 @@ fn passage(text: &str) -> Passage<'_> {
 
 impl Passage<'_> {
     /// A number among words: the first behind "answer is", else the last.
-    fn number(&self) -> Option<&str> {
+    fn number(&self) -> Option<std::ops::Range<usize>> {
         let last = match self.how {
             Some(How::Boxed) => return None,
             Some(_) => false,
             None => true,
         };
-        extraction::number(&self.text, last).map(|span| &self.text[span])
+        extraction::number(&self.text, last)
     }
 }

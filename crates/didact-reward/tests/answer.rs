@@ -10,5 +10,7 @@ mod extraction;
 mod hostile;
 #[path = "answer/laws.rs"]
 mod laws;
+#[path = "answer/readings.rs"]
+mod readings;
 #[path = "answer/rules.rs"]
 mod rules;

@@ -11,9 +11,10 @@
 //! | set | tuple, or the other way | never: `\{1,2\}` is neither a point nor an interval |
 
 use super::comparison::compare as compare_answers;
+use super::expression::Expression;
 use super::limits::Budget;
 use super::reader::is_name;
-use super::value::{Answer, Comparison};
+use super::value::{Answer, Comparison, Value};
 use super::verdict::{Verdict, Why};
 
 pub(crate) fn compare(expected: &Answer, found: &Answer, budget: &mut Budget) -> Verdict {
@@ -42,14 +43,20 @@ pub(crate) fn compare(expected: &Answer, found: &Answer, budget: &mut Budget) ->
             if is_square_pair(tuple) {
                 return Verdict::no(Why::DifferentBrackets);
             }
-            ordered(items, &by_name(list), budget)
+            match by_name(list) {
+                Some(list) => ordered(items, &list, budget),
+                None => Verdict::no(Why::DifferentKind),
+            }
         }
         (Answer::List(list), tuple @ Answer::Tuple { items, .. }) => {
             if is_square_pair(tuple) {
                 return Verdict::no(Why::DifferentBrackets);
             }
             if names(list).is_some() {
-                return ordered(&by_name(list), items, budget);
+                return match by_name(list) {
+                    Some(list) => ordered(&list, items, budget),
+                    None => Verdict::no(Why::DifferentKind),
+                };
             }
             // Brackets may mean a tuple, in which a repetition counts.
             unordered(list, items, true, budget)
@@ -96,12 +103,21 @@ fn ordered(left: &[Answer], right: &[Answer], budget: &mut Budget) -> Verdict {
     }
     let mut verdict = Verdict::yes(Why::Exact);
     for (left, right) in left.iter().zip(right) {
-        verdict = verdict.and(|| compare_answers(left, right, budget));
+        verdict = verdict.and(|| elements(left, right, budget));
         if !verdict.equal {
             break;
         }
     }
     verdict
+}
+
+/// Compares two elements: inside a set or a tuple, `\{3\}` is a set and no other way to write 3.
+fn elements(left: &Answer, right: &Answer, budget: &mut Budget) -> Verdict {
+    let is_set = |answer: &Answer| matches!(answer, Answer::Set(_));
+    if is_set(left) != is_set(right) {
+        return Verdict::no(Why::DifferentKind);
+    }
+    compare_answers(left, right, budget)
 }
 
 fn are_values(items: &[Answer]) -> bool {
@@ -135,7 +151,7 @@ fn unordered(left: &[Answer], right: &[Answer], once: bool, budget: &mut Budget)
             if once && matched[index] {
                 continue;
             }
-            let here = compare_answers(element, other, budget);
+            let here = elements(element, other, budget);
             if here.equal {
                 first = here;
                 matched[index] = true;
@@ -171,7 +187,13 @@ fn names(list: &[Answer]) -> Option<Vec<String>> {
         if !is_name(&sides[0]) || signs.iter().any(|s| *s != Comparison::Equal) {
             return None;
         }
-        let name = format!("{:?}", sides[0]);
+        let name = match &sides[0] {
+            Answer::Value(Value {
+                expression: Expression::Symbol(name),
+                ..
+            }) => name.clone(),
+            other => format!("{other:?}"),
+        };
         if names.contains(&name) {
             return None;
         }
@@ -180,12 +202,58 @@ fn names(list: &[Answer]) -> Option<Vec<String>> {
     Some(names)
 }
 
-/// `y = 2, x = 1` in the order of its variables' names, for comparison with `(1, 2)`.
-fn by_name(list: &[Answer]) -> Vec<Answer> {
+/// Names that have an order which is not that of the alphabet.
+const ORDERS: [[&str; 2]; 4] = [["r", "\\theta"], ["r", "θ"], ["m", "b"], ["m", "c"]];
+
+/// `y = 2, x = 1` in the order of its coordinates, for comparison with `(1, 2)`. Where the names are no coordinates, such
+/// as `m` and `b`, only the order in which they are usually written tells which is the first.
+fn by_name(list: &[Answer]) -> Option<Vec<Answer>> {
     let Some(names) = names(list) else {
-        return list.to_vec();
+        return Some(list.to_vec());
     };
     let mut order: Vec<usize> = (0..list.len()).collect();
     order.sort_by_key(|index| &names[*index]);
-    order.into_iter().map(|index| list[index].clone()).collect()
+    let head = |name: &str| name.split('_').next().map(str::to_owned);
+    let coordinates = names
+        .iter()
+        .all(|name| ["x", "y", "z"].contains(&name.as_str()))
+        || names
+            .iter()
+            .all(|name| name.contains('_') && head(name) == head(&names[0]));
+    let usual = order.iter().copied().eq(0..list.len())
+        && !ORDERS
+            .iter()
+            .any(|[first, second]| names == [*second, *first])
+        || ORDERS.iter().any(|usual| names == *usual);
+    (coordinates || usual).then(|| {
+        order_of(coordinates, order)
+            .map(|index| list[index].clone())
+            .collect()
+    })
+}
+
+fn order_of(sorted: bool, order: Vec<usize>) -> impl Iterator<Item = usize> {
+    let count = order.len();
+    (0..count).map(move |place| if sorted { order[place] } else { place })
+}
+
+/// `(y, x) = (1, 2)` as `y = 1, x = 2`.
+pub(crate) fn assignments(names: &Answer, values: &Answer) -> Option<Answer> {
+    let items = |answer: &Answer| match answer {
+        Answer::Tuple { items, .. } => Some(items.clone()),
+        _ => None,
+    };
+    let (names, values) = (items(names)?, items(values)?);
+    (names.len() == values.len()).then(|| {
+        Answer::List(
+            names
+                .into_iter()
+                .zip(values)
+                .map(|pair| Answer::Relation {
+                    sides: vec![pair.0, pair.1],
+                    signs: vec![Comparison::Equal],
+                })
+                .collect(),
+        )
+    })
 }

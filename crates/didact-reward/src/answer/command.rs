@@ -140,18 +140,19 @@ impl Lexer {
             }
             "frac" | "dfrac" | "tfrac" | "cfrac" | "nicefrac" => {
                 self.push(Kind::Command("frac".into()));
-                self.single_digit();
+                self.arguments();
             }
             "binom" | "dbinom" | "tbinom" => {
                 self.push(Kind::Command("binom".into()));
-                self.single_digit();
+                self.arguments();
             }
             "sqrt" => {
                 self.push(Kind::Command(name.into()));
                 self.single_digit();
             }
-            "cdot" | "times" | "ast" | "star" => self.push(Kind::Operator('*')),
-            "div" | "over" => self.push(Kind::Operator('/')),
+            "cdot" | "ast" | "star" => self.push(Kind::Operator('*')),
+            "times" => self.push(Kind::Operator('×')),
+            "div" => self.push(Kind::Operator('/')),
             "colon" => self.push(Kind::Operator(':')),
             "pm" => self.push(Kind::PlusMinus),
             "mp" => self.push(Kind::MinusPlus),
@@ -162,7 +163,8 @@ impl Lexer {
             "ne" | "neq" => self.push(Kind::Relation(Sign::NotEqual)),
             "approx" | "thickapprox" => self.push(Kind::Relation(Sign::Approximately)),
             "in" => self.push(Kind::Relation(Sign::Member)),
-            "circ" | "degree" => self.push(Kind::Degree),
+            "degree" => self.push(Kind::Degree),
+            "not" => self.negation(),
             "lbrace" => self.push(Kind::Open(Bracket::Brace)),
             "rbrace" => self.push(Kind::Close(Bracket::Brace)),
             "lbrack" => self.push(Kind::Open(Bracket::Square)),
@@ -170,8 +172,9 @@ impl Lexer {
             "langle" => self.push(Kind::Open(Bracket::Round)),
             "rangle" => self.push(Kind::Close(Bracket::Round)),
             "lvert" | "rvert" | "vert" | "mid" => self.push(Kind::Operator('|')),
-            "land" | "lor" => self.separate(),
-            "dots" | "ldots" | "cdots" => self.push(Kind::Symbol("…".into())),
+            "wedge" => self.push(Kind::Command("land".into())),
+            "vee" => self.push(Kind::Command("lor".into())),
+            "dots" | "ldots" | "cdots" | "dotsc" | "dotsb" | "hdots" => self.push(Kind::Ellipsis),
             "mathbb" | "Bbb" => {
                 let set = self.argument();
                 self.push(Kind::Command(format!("mathbb {}", set.trim())));
@@ -188,6 +191,10 @@ impl Lexer {
                     self.push(Kind::Command(format!("{name} {environment}")));
                 }
             }
+            "mathcal" | "mathscr" | "mathfrak" | "dot" | "ddot" | "underline" | "check" => {
+                let content = self.argument();
+                self.accent(name, &content);
+            }
             "overline" | "bar" | "vec" | "hat" | "tilde" | "overrightarrow" | "widehat" => {
                 let content = self.argument();
                 self.accent(name, &content);
@@ -197,8 +204,33 @@ impl Lexer {
         Ok(())
     }
 
-    /// The first argument of `\frac12` and of `\sqrt12` is one digit; the second takes what is left.
-    fn single_digit(&mut self) {
+    /// Both arguments of `\frac`: without braces, each is one digit, so that `\frac311` is 3/1 and a 1 behind it.
+    fn arguments(&mut self) {
+        if self.single_digit() {
+            self.single_digit();
+            return;
+        }
+        let behind = &self.chars[self.at..];
+        if behind.iter().find(|c| !c.is_whitespace()) == Some(&'{') {
+            self.first_arguments.push(self.nesting);
+        }
+    }
+
+    /// `\not` before a sign of comparison. What it makes of other signs is not read.
+    fn negation(&mut self) {
+        while self.peek(0) == Some(' ') {
+            self.at += 1;
+        }
+        if self.peek(0) == Some('=') {
+            self.at += 1;
+            self.push(Kind::Relation(Sign::NotEqual));
+        } else {
+            self.push(Kind::Command("not".into()));
+        }
+    }
+
+    /// An argument without braces is one digit. Whether one stood here.
+    pub(super) fn single_digit(&mut self) -> bool {
         let space = self.chars[self.at..]
             .iter()
             .take_while(|c| c.is_whitespace())
@@ -209,7 +241,9 @@ impl Lexer {
                 value: BigRational::from_integer(BigInt::from(digit)),
                 decimal: false,
             });
+            return true;
         }
+        false
     }
 
     /// `\` followed by what is no letter.
@@ -287,7 +321,7 @@ impl Lexer {
             "%" | "percent" | "percentage" | "pct" => self.push(Kind::Percent),
             "degree" | "degrees" | "°" => self.push(Kind::Degree),
             "e" if trimmed == "e" => self.push(Kind::Symbol("e".into())),
-            "x" if self.is_times() => self.push(Kind::Operator('*')),
+            "x" if self.is_times() => self.push(Kind::Operator('×')),
             _ if PLAIN_NAMES.contains(&lower.as_str()) => self.push(Kind::Command(lower)),
             _ if trimmed.chars().count() == 1 && trimmed.chars().all(char::is_alphabetic) => {
                 // A unit where a number stands before it, otherwise a letter: the parser decides.

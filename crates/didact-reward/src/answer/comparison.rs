@@ -5,7 +5,7 @@
 
 use num_bigint::BigInt;
 use num_rational::BigRational;
-use num_traits::{One, Signed};
+use num_traits::{One, Signed, Zero};
 
 use super::evaluation::{Point, agree, evaluate};
 use super::expression::{Constant, Expression};
@@ -14,13 +14,22 @@ use super::literal::power_of_ten;
 use super::normal_form::normalise;
 use super::value::{Answer, Value};
 use super::verdict::{Verdict, Why};
-use super::{collection, region, relation, unit};
+use super::{collection, region, relation, spelling, unit};
 
 /// Decimal places to which a decimal number is compared, as in math-verify.
 const PLACES: usize = 6;
 
 /// A rounded number must still agree to this share of itself: 0.0000001 is not 0.0000002, though both round to 0.
 const RELATIVE: (i64, i64) = (1, 1_000);
+
+/// Numbers that agree to this share of themselves are equal however they are written.
+const NEGLIGIBLE: (i64, i64) = (1, 1_000_000);
+
+/// The largest percentage that may stand for the same number without a sign.
+const LARGEST_PERCENTAGE: i64 = 1_000;
+
+/// The digits that a number with more than six places must have to count as rounded.
+const SIGNIFICANT: usize = 4;
 
 /// Compares an answer with the expected one.
 pub(crate) fn compare(expected: &Answer, found: &Answer, budget: &mut Budget) -> Verdict {
@@ -50,10 +59,18 @@ pub(crate) fn compare(expected: &Answer, found: &Answer, budget: &mut Budget) ->
             (Some(left), Some(right)) => compare(left, right, budget),
         };
     }
-    if let (Some(left), Some(right)) = (word(expected), word(found))
-        && left == right
-    {
-        return Verdict::yes(Why::SameText);
+    if let (Some(left), Some(right)) = (word(expected), word(found)) {
+        let same = match (expected, found) {
+            // The letter of an option is the same in either case; but e and i are numbers before they are options.
+            (Answer::Choice { .. }, _) => left.eq_ignore_ascii_case(&right),
+            (_, Answer::Choice { .. }) if !is_constant(expected) => {
+                left.eq_ignore_ascii_case(&right)
+            }
+            _ => spelling::same(&left, &right),
+        };
+        if same {
+            return Verdict::yes(Why::SameText);
+        }
     }
     match (expected, found) {
         (Answer::Value(left), Answer::Value(right)) => values(left, right, budget),
@@ -71,16 +88,14 @@ pub(crate) fn compare(expected: &Answer, found: &Answer, budget: &mut Budget) ->
 /// An answer as a word: letters in a row may be a word or a product, `B` a choice or a variable.
 fn word(answer: &Answer) -> Option<String> {
     let letter = |expression: &Expression| match expression {
-        Expression::Symbol(name) if name.chars().all(char::is_alphanumeric) => {
-            Some(name.to_lowercase())
-        }
+        Expression::Symbol(name) if name.chars().all(char::is_alphanumeric) => Some(name.clone()),
         Expression::Constant(Constant::Euler) => Some("e".to_owned()),
         Expression::Constant(Constant::Imaginary) => Some("i".to_owned()),
         _ => None,
     };
     match answer {
         Answer::Text(text) if !text.is_empty() => Some(text.clone()),
-        Answer::Choice { letter, .. } => Some(letter.to_lowercase().to_string()),
+        Answer::Choice { letter, .. } => Some(letter.to_string()),
         Answer::Value(Value {
             expression,
             percent: false,
@@ -91,6 +106,10 @@ fn word(answer: &Answer) -> Option<String> {
         },
         _ => None,
     }
+}
+
+fn is_constant(answer: &Answer) -> bool {
+    matches!(answer, Answer::Value(value) if matches!(value.expression, Expression::Constant(_)))
 }
 
 fn matrices(left: &[Vec<Expression>], right: &[Vec<Expression>], budget: &mut Budget) -> Verdict {
@@ -119,6 +138,10 @@ pub(crate) fn values(expected: &Value, found: &Value, budget: &mut Budget) -> Ve
     {
         return Verdict::no(Why::DifferentUnit);
     }
+    // A question may say in which base it wants its number; but digits to another base are another number.
+    if expected.unit.is_none() && found.unit.as_ref().is_some_and(unit::Unit::is_base) {
+        return Verdict::no(Why::DifferentUnit);
+    }
     if expected.percent != found.percent && expected.unit.is_none() && found.unit.is_none() {
         // "50" for "50%": the sign is taken for a unit of whole numbers.
         if let (Some(left), Some(right)) = (
@@ -126,6 +149,8 @@ pub(crate) fn values(expected: &Value, found: &Value, budget: &mut Budget) -> Ve
             found.expression.as_number(),
         ) && left == right
             && left.is_integer()
+            // 20% and 150% may answer a question for the percentage; 1450% is a slip for a number of things.
+            && (expected.percent || left.abs() <= BigRational::from_integer(LARGEST_PERCENTAGE.into()))
             && !expected.expression.is_decimal()
             && !found.expression.is_decimal()
         {
@@ -179,7 +204,9 @@ pub(crate) fn expressions(
     if let (Some(a), Some(b)) = (left.as_number(), right.as_number()) {
         return Ok(if a == b {
             Verdict::yes(Why::Exact)
-        } else if rounded(left, right) && rounds_to(a, b) {
+        } else if rounded(left, right)
+            && ((left.is_decimal() && rounds_to(a, b)) || (right.is_decimal() && rounds_to(b, a)))
+        {
             Verdict::yes(Why::Rounded)
         } else {
             Verdict::no(Why::DifferentValue)
@@ -190,9 +217,8 @@ pub(crate) fn expressions(
         (a, b) if a == b => return Ok(Verdict::yes(Why::Exact)),
         _ => return Ok(Verdict::no(Why::DifferentValue)),
     }
-    let (left, right) = fold_case(left, right);
     // A decimal number stands for what rounds to it.
-    for (decimal, other) in [(&left, &right), (&right, &left)] {
+    for (decimal, other) in [(left, right), (right, left)] {
         if decimal.is_decimal() && !other.has_symbol() {
             let exact = budget.half(|budget| normalise(other, budget));
             if let Some(exact) = exact.ok().and_then(|normal| normal.as_constant()) {
@@ -211,8 +237,8 @@ pub(crate) fn expressions(
         }
     }
     let exact = budget.half(|budget| {
-        let left = normalise(&left, budget)?;
-        let right = normalise(&right, budget)?;
+        let left = normalise(left, budget)?;
+        let right = normalise(right, budget)?;
         left.difference(&right, budget)
     });
     match exact {
@@ -222,7 +248,7 @@ pub(crate) fn expressions(
         }
         _ => {}
     }
-    Ok(if agree(&left, &right, budget)? {
+    Ok(if agree(left, right, budget)? {
         Verdict::yes(Why::Evaluated)
     } else {
         Verdict::no(Why::DifferentValue)
@@ -237,51 +263,46 @@ fn rounded(left: &Expression, right: &Expression) -> bool {
     (left.is_decimal() || right.is_decimal()) && !integer(left) && !integer(right)
 }
 
-/// Whether both round to the same six places.
-fn rounds_to(a: &BigRational, b: &BigRational) -> bool {
-    let scale = power_of_ten(PLACES);
+/// Whether a number written with a point stands for another: both round to the same six places, and what is small
+/// agrees in its own digits too.
+fn rounds_to(decimal: &BigRational, other: &BigRational) -> bool {
     let half = BigRational::new(BigInt::one(), 2.into());
-    let round = |x: &BigRational| (x * &scale + &half).floor();
-    let share = BigRational::new(RELATIVE.0.into(), RELATIVE.1.into());
-    round(a) == round(b) && (a - b).abs() <= a.abs().max(b.abs()) * share
+    let round = |x: &BigRational, places: usize| (x * power_of_ten(places) + &half).floor();
+    let difference = (decimal - other).abs();
+    let size = decimal.abs().max(other.abs());
+    let within = |(upper, lower): (i64, i64)| {
+        difference <= &size * BigRational::new(upper.into(), lower.into())
+    };
+    if round(decimal, PLACES) != round(other, PLACES) || !within(RELATIVE) {
+        return false;
+    }
+    if within(NEGLIGIBLE) {
+        return true;
+    }
+    // 6.626e-34 is not 6.627e-34: beyond six places, the digits that are written must be those of the other number.
+    let places = places(decimal);
+    places <= PLACES
+        || (round(decimal, places) == round(other, places)
+            && digits(decimal, places) >= SIGNIFICANT)
 }
 
-/// Answers do not keep to the case of a question's variables; where an answer uses both cases of a letter, they are
-/// two variables.
-fn fold_case(left: &Expression, right: &Expression) -> (Expression, Expression) {
-    let mut names: Vec<String> = Vec::new();
-    let mut both = false;
-    for expression in [left, right] {
-        let from = names.len();
-        expression.walk(&mut |part| {
-            if let Expression::Symbol(name) = part {
-                let clash = names[from..]
-                    .iter()
-                    .any(|other| other != name && other.to_lowercase() == name.to_lowercase());
-                both |= clash;
-                if names.len() < 64 {
-                    names.push(name.clone());
-                }
-            }
-        });
+/// The places that a decimal number is written with, but for zeros at its end.
+fn places(decimal: &BigRational) -> usize {
+    let mut places = 0;
+    let mut rest = decimal.denom().clone();
+    for prime in [2_u32, 5] {
+        let mut count = 0;
+        while (&rest % prime).is_zero() {
+            rest /= prime;
+            count += 1;
+        }
+        places = places.max(count);
     }
-    if both {
-        (left.clone(), right.clone())
-    } else {
-        (lower(left), lower(right))
-    }
+    places
 }
 
-fn lower(expression: &Expression) -> Expression {
-    let all = |parts: &[Expression]| parts.iter().map(lower).collect();
-    match expression {
-        Expression::Symbol(name) => Expression::Symbol(name.to_lowercase()),
-        Expression::Number { .. } | Expression::Constant(_) => expression.clone(),
-        Expression::Sum(parts) => Expression::Sum(all(parts)),
-        Expression::Product(parts) => Expression::Product(all(parts)),
-        Expression::Function(function, parts) => Expression::Function(*function, all(parts)),
-        Expression::Quotient(a, b) => Expression::Quotient(Box::new(lower(a)), Box::new(lower(b))),
-        Expression::Power(a, b) => Expression::Power(Box::new(lower(a)), Box::new(lower(b))),
-        Expression::Root(a, degree) => Expression::Root(Box::new(lower(a)), *degree),
-    }
+/// The digits behind the zeros that a decimal number starts with.
+fn digits(decimal: &BigRational, places: usize) -> usize {
+    let shifted = (decimal * power_of_ten(places)).to_integer().abs();
+    shifted.to_string().len()
 }

@@ -196,11 +196,15 @@ fn apply(
                 .collect::<Result<Vec<u32>, _>>()?;
             let value = match (function, whole.as_slice()) {
                 (Function::Factorial, [n]) => (1..=*n).map(BigInt::from).product::<BigInt>(),
+                // No zero: `\binom{n}{k}` is also written with the factorial of n - k.
+                (_, [n, k]) if k > n => return Err(Undecided::NoValue),
                 (_, [n, k]) => num_integer::binomial(BigInt::from(*n), BigInt::from(*k)),
                 _ => return Err(Undecided::Unsupported),
             };
             Real::from_rational(&BigRational::from_integer(value))
         }
+        // Any function may bear the name.
+        Function::Named => Err(Undecided::Unsupported),
     }
 }
 
@@ -220,49 +224,117 @@ fn variables(expressions: [&Expression; 2]) -> Vec<String> {
     names
 }
 
-/// Points at which two expressions are compared: positive first, then of both signs; whole where one of them only
-/// knows whole numbers.
-fn points(expressions: [&Expression; 2]) -> Vec<Point> {
-    let names = variables(expressions);
-    if names.is_empty() {
-        return vec![Point::new()];
-    }
-    let mut whole = false;
+/// The variables that stand in a factorial or a binomial coefficient, which are whole numbers.
+fn whole_variables(expressions: [&Expression; 2]) -> Vec<String> {
+    let mut names = Vec::new();
     for expression in expressions {
         expression.walk(&mut |part| {
-            whole |= matches!(
-                part,
-                Expression::Function(Function::Factorial | Function::Binomial, _)
-            );
+            if let Expression::Function(Function::Factorial | Function::Binomial, _) = part {
+                names.extend(variables([part, part]));
+            }
         });
     }
-    // A fixed sequence (Knuth's multiplier): the same answers compare alike on every machine.
-    let mut state: u64 = 0x9e37_79b9_7f4a_7c15;
-    let mut draw = |below: u64| {
-        state = state
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        (state >> 33) % below
-    };
-    (0..8)
+    names
+}
+
+/// Whether a whole variable stands where whole numbers hide a difference: `x\cos(2πx)` is `x` at all of them.
+fn is_hidden(expressions: [&Expression; 2], whole: &[String]) -> bool {
+    let mut hidden = false;
+    for expression in expressions {
+        expression.walk(&mut |part| {
+            if let Expression::Function(
+                Function::Sine
+                | Function::Cosine
+                | Function::Tangent
+                | Function::Floor
+                | Function::Ceiling,
+                _,
+            ) = part
+            {
+                let names = variables([part, part]);
+                hidden |= names.iter().any(|name| whole.contains(name));
+            }
+        });
+    }
+    hidden
+}
+
+/// Pseudo-random numbers from the expressions alone: the same answers compare alike on every machine, and yet no answer
+/// can be written with the points in mind at which it will be compared.
+struct Draw(u64);
+
+/// The denominator of all points: a prime beyond what an answer may divide by. A small one could be written into an
+/// answer: `x + \sin(97πx)` is `x` at all multiples of 1/97.
+const DENOMINATOR: u64 = (1 << 61) - 1;
+
+impl Draw {
+    fn new(expressions: [&Expression; 2]) -> Self {
+        // FNV-1a over both trees, one after the other; their sum, so that the order of the answers does not matter.
+        let hash = |expression: &Expression| {
+            format!("{expression:?}")
+                .bytes()
+                .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+                    (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+                })
+        };
+        Self(hash(expressions[0]).wrapping_add(hash(expressions[1])))
+    }
+
+    /// The next 61 bits (SplitMix64).
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut bits = self.0;
+        bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (bits ^ (bits >> 31)) >> 3
+    }
+
+    fn whole(&mut self, below: u64) -> BigInt {
+        BigInt::from(self.next() % below)
+    }
+
+    /// A number between `low` and `low + span`.
+    fn between(&mut self, low: BigRational, span: BigRational) -> BigRational {
+        low + span * BigRational::new(self.next().into(), DENOMINATOR.into())
+    }
+}
+
+/// Points at which two expressions are compared: positive first, then of both signs; whole where one of them only
+/// knows whole numbers.
+fn points(expressions: [&Expression; 2]) -> Result<Vec<Point>, Undecided> {
+    let names = variables(expressions);
+    if names.is_empty() {
+        return Ok(vec![Point::new()]);
+    }
+    let whole = whole_variables(expressions);
+    if is_hidden(expressions, &whole) {
+        return Err(Undecided::Unsupported);
+    }
+    let mut draw = Draw::new(expressions);
+    // `\binom{n}{k}` has no value at half of the points.
+    let count = if whole.is_empty() { 8 } else { 24 };
+    Ok((0..count)
         .map(|index| {
             names
                 .iter()
                 .enumerate()
                 .map(|(place, name)| {
-                    let value = if whole {
-                        BigRational::from_integer(BigInt::from(1 + draw(12)))
+                    let value = if whole.contains(name) {
+                        BigRational::from_integer(draw.whole(20) + 1)
                     } else {
-                        let size = BigInt::from(37 + draw(400));
+                        let size = draw.between(
+                            BigRational::new(37.into(), 97.into()),
+                            BigRational::new(400.into(), 97.into()),
+                        );
                         // All four pairs of signs for the first two variables.
                         let negative = index >= 4 && (index >> (place % 2)) & 1 == 1;
-                        BigRational::new(if negative { -size } else { size }, 97.into())
+                        if negative { -size } else { size }
                     };
                     (name.clone(), value)
                 })
                 .collect()
         })
-        .collect()
+        .collect())
 }
 
 /// Points far from 0, one power of ten after the other, of both signs: `|x - 100|` is `100 - x` at all small ones.
@@ -271,6 +343,7 @@ fn far_points(expressions: [&Expression; 2]) -> Vec<Point> {
     if names.is_empty() || !expressions.iter().any(|e| e.has_branches()) {
         return Vec::new();
     }
+    let mut draw = Draw::new(expressions);
     (0..8_usize)
         .map(|index| {
             names
@@ -279,8 +352,10 @@ fn far_points(expressions: [&Expression; 2]) -> Vec<Point> {
                 .map(|(place, name)| {
                     // Variables of different sizes, and all four pairs of signs for the first two.
                     let exponent = 1 + (index + 3 * place) % 8;
-                    let size = BigRational::new((137 + 59 * place).into(), 97.into())
-                        * power_of_ten(exponent);
+                    let size = draw.between(
+                        BigRational::new((137 + 59 * place).into(), 97.into()),
+                        BigRational::one(),
+                    ) * power_of_ten(exponent);
                     let negative = (index >> (place % 2)) & 1 == 1;
                     (name.clone(), if negative { -size } else { size })
                 })
@@ -298,7 +373,8 @@ pub(crate) fn agree(
     right: &Expression,
     budget: &mut Budget,
 ) -> Result<bool, Undecided> {
-    let points = points([left, right]);
+    let whole = !whole_variables([left, right]).is_empty();
+    let points = points([left, right])?;
     let needed = NEEDED.min(points.len());
     let mut found = 0;
     for point in &points {
@@ -314,6 +390,8 @@ pub(crate) fn agree(
                 found += 1;
             }
             (Err(Undecided::NoValue), Err(Undecided::NoValue)) => {}
+            // `n(n - 1)` has a value at 1, and the quotient of factorials that it stands for has none.
+            (Err(Undecided::NoValue), Ok(_)) | (Ok(_), Err(Undecided::NoValue)) if whole => {}
             // One has a value where the other has none.
             (Err(Undecided::NoValue), Ok(_)) | (Ok(_), Err(Undecided::NoValue)) => {
                 return Ok(false);

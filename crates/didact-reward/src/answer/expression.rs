@@ -39,6 +39,8 @@ pub enum Function {
     Factorial,
     /// Binomial coefficient of two arguments.
     Binomial,
+    /// A function that has a letter for a name: the first argument is the name, a [`Symbol`](Expression::Symbol).
+    Named,
 }
 
 /// A constant that is no rational number.
@@ -168,8 +170,11 @@ impl Expression {
         }
     }
 
-    /// Whether it may be a function's value: `f(2)`, or `f^{-1}(x)`, which are read as products.
+    /// Whether it may be a function's value: `f(2)`, `f^{-1}(x)`, or `N(6)`, which is read as a product.
     pub(crate) fn is_call(&self) -> bool {
+        if matches!(self, Self::Function(Function::Named, _)) {
+            return true;
+        }
         let Self::Product(factors) = self else {
             return false;
         };

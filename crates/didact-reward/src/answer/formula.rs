@@ -9,6 +9,7 @@
 use num_rational::BigRational;
 use num_traits::{Signed, ToPrimitive, Zero};
 
+use super::calls;
 use super::expression::{Constant, Expression, Function};
 use super::limits::{Budget, Undecided};
 use super::named::{Named, function};
@@ -27,7 +28,7 @@ pub(crate) fn read(
         inside_bars: false,
         budget,
     };
-    let expression = parser.sum()?;
+    let expression = parser.stacked()?;
     if parser.at < tokens.len() {
         return Err(Undecided::Unsupported);
     }
@@ -60,6 +61,27 @@ impl Parser<'_> {
         found
     }
 
+    /// What fills its brackets: a sum, or two of them with `\choose` or `\over` between.
+    fn stacked(&mut self) -> Parsed {
+        let upper = self.sum()?;
+        let Some(Kind::Command(name)) = self.kind() else {
+            return Ok(upper);
+        };
+        match name.as_str() {
+            "choose" => {
+                self.at += 1;
+                let lower = self.sum()?;
+                Ok(Expression::Function(Function::Binomial, vec![upper, lower]))
+            }
+            "over" => {
+                self.at += 1;
+                let lower = self.sum()?;
+                Ok(Expression::quotient(upper, lower))
+            }
+            _ => Ok(upper),
+        }
+    }
+
     fn sum(&mut self) -> Parsed {
         self.depth += 1;
         self.budget.check_depth(self.depth)?;
@@ -90,15 +112,24 @@ impl Parser<'_> {
         let mut factors = vec![self.operand()?];
         let mut divisions = 0;
         loop {
-            if self.take('*') {
-                factors.push(self.operand()?);
+            if self.take('*') || self.take('×') {
+                let factor = self.operand()?;
+                // Neither of the products of two vectors is a product of numbers.
+                if has_vector(&factor) && factors.iter().any(has_vector) {
+                    return Err(Undecided::Unsupported);
+                }
+                factors.push(factor);
                 self.budget.check_terms(factors.len())?;
             } else if self.take('/') || self.take(':') {
                 // Every division nests the expression once more.
                 divisions += 1;
                 self.budget.check_depth(self.depth + divisions)?;
                 let upper = Expression::product(factors);
-                factors = vec![Expression::quotient(upper, self.operand()?)];
+                let lower = self.operand()?;
+                if are_differentials(&upper, &lower) {
+                    return Err(Undecided::Unsupported);
+                }
+                factors = vec![Expression::quotient(upper, lower)];
             } else {
                 return Ok(Expression::product(factors));
             }
@@ -124,6 +155,9 @@ impl Parser<'_> {
         let mut factors = vec![self.power()?];
         while self.starts_factor(argument) {
             self.budget.check_terms(factors.len())?;
+            if self.is_label() {
+                return Err(Undecided::Unsupported);
+            }
             let number = matches!(factors.last(), Some(Expression::Number { .. }));
             if number && matches!(self.kind(), Some(Kind::Number { .. })) {
                 // `1 1/2`: two numbers side by side mean nothing else.
@@ -146,7 +180,21 @@ impl Parser<'_> {
                 _ => factors.push(factor),
             }
         }
+        if is_of_matrices(&factors) {
+            return Err(Undecided::Unsupported);
+        }
         Ok(Expression::product(factors))
+    }
+
+    /// Whether a number stands right behind a letter, as in `C6H12` and `3 R 2`: a label, not a product. `n2^n` is one.
+    fn is_label(&self) -> bool {
+        let Some(before) = self.at.checked_sub(1).map(|at| &self.tokens[at].kind) else {
+            return false;
+        };
+        let raised = self.tokens.get(self.at + 1).is_some_and(|t| t.is('^'));
+        matches!(before, Kind::Symbol(_) | Kind::Text(_))
+            && matches!(self.kind(), Some(Kind::Number { .. }))
+            && !raised
     }
 
     /// `1/2` behind an integer and a space.
@@ -172,7 +220,10 @@ impl Parser<'_> {
             Some(Kind::Open(bracket)) => *bracket != Bracket::Brace,
             Some(Kind::Operator('|')) => !self.inside_bars,
             Some(Kind::Command(name)) => {
-                let closes = matches!(name.as_str(), "rfloor" | "rceil" | "norm");
+                let closes = matches!(
+                    name.as_str(),
+                    "rfloor" | "rceil" | "norm" | "over" | "choose"
+                );
                 let next_call = argument && function(name).is_some();
                 !closes && !next_call
             }
@@ -182,11 +233,27 @@ impl Parser<'_> {
 
     fn power(&mut self) -> Parsed {
         let mut base = self.primary()?;
+        if let Expression::Symbol(name) = &base {
+            base = match self.arguments(name)? {
+                Some(value) => value,
+                None => base,
+            };
+        }
         for nested in 0.. {
             self.budget.check_depth(self.depth + nested)?;
             if self.take('^') {
                 let exponent = self.exponent()?;
-                base = Expression::Power(Box::new(base), Box::new(exponent));
+                let iterated = match (&base, exponent.as_number()) {
+                    // `f^{-1}(x)` is no reciprocal.
+                    (Expression::Symbol(name), Some(times)) if times.is_integer() => {
+                        self.arguments(&format!("{name}^{times}"))?
+                    }
+                    _ => None,
+                };
+                base = match iterated {
+                    Some(value) => value,
+                    None => Expression::Power(Box::new(base), Box::new(exponent)),
+                };
             } else if self.take('!') {
                 base = Expression::Function(Function::Factorial, vec![base]);
             } else if self.kind() == Some(&Kind::Percent) {
@@ -204,6 +271,34 @@ impl Parser<'_> {
             }
         }
         Ok(base)
+    }
+
+    /// The value of the function `name` at the arguments in the brackets here, where the letter is one for functions and
+    /// the arguments are such as functions have.
+    fn arguments(&mut self, name: &str) -> Result<Option<Expression>, Undecided> {
+        if self.kind() != Some(&Kind::Open(Bracket::Round))
+            || !calls::is_function(name, &self.tokens[self.at..])
+        {
+            return Ok(None);
+        }
+        self.depth += 1;
+        self.budget.check_depth(self.depth)?;
+        self.at += 1;
+        let outer = std::mem::replace(&mut self.inside_bars, false);
+        let mut arguments = vec![Expression::Symbol(name.to_owned()), self.sum()?];
+        // A capital letter before a pair names a point.
+        while self.kind() == Some(&Kind::Separator) && !name.starts_with(char::is_uppercase) {
+            self.at += 1;
+            arguments.push(self.sum()?);
+            self.budget.check_terms(arguments.len())?;
+        }
+        self.inside_bars = outer;
+        if self.kind() != Some(&Kind::Close(Bracket::Round)) {
+            return Err(Undecided::Unsupported);
+        }
+        self.at += 1;
+        self.depth -= 1;
+        Ok(Some(Expression::Function(Function::Named, arguments)))
     }
 
     /// Behind `^`: a group, or one factor with its sign; a tower of powers is read from the right.
@@ -235,7 +330,12 @@ impl Parser<'_> {
                 value: value.clone(),
                 decimal: *decimal,
             }),
-            Kind::Symbol(name) => self.symbol(name),
+            Kind::Symbol(name) => {
+                if self.is_digit(name) {
+                    return Err(Undecided::Unsupported);
+                }
+                self.symbol(name)
+            }
             Kind::Text(word) => {
                 let word: String = word.chars().filter(|c| !c.is_whitespace()).collect();
                 // Words are no variables: a sentence is no product.
@@ -261,9 +361,29 @@ impl Parser<'_> {
         }
     }
 
+    /// Whether the letter just passed is a digit behind others: `1A_{16}` is a number, and no product.
+    fn is_digit(&self, letter: &str) -> bool {
+        let Some([before, symbol]) = self.at.checked_sub(2).map(|at| &self.tokens[at..self.at])
+        else {
+            return false;
+        };
+        let base = self.tokens[self.at..]
+            .iter()
+            .find(|token| token.kind != Kind::Open(Bracket::Group) && !token.is('_'));
+        let two_digits = base.is_some_and(|token| {
+            matches!(&token.kind, Kind::Number { value, .. }
+                if *value > BigRational::from_integer(10.into()))
+        });
+        matches!(before.kind, Kind::Number { .. })
+            && !symbol.spaced
+            && ("A"..="F").contains(&letter)
+            && self.is('_')
+            && two_digits
+    }
+
     fn bracketed(&mut self, close: &Kind) -> Parsed {
         let outer = std::mem::replace(&mut self.inside_bars, false);
-        let inner = self.sum()?;
+        let inner = self.stacked()?;
         self.inside_bars = outer;
         if self.kind() != Some(close) {
             return Err(Undecided::Unsupported);
@@ -323,6 +443,9 @@ impl Parser<'_> {
             "frac" => {
                 let upper = self.argument()?;
                 let lower = self.argument()?;
+                if are_differentials(&upper, &lower) {
+                    return Err(Undecided::Unsupported);
+                }
                 Ok(Expression::quotient(upper, lower))
             }
             "binom" => {
@@ -338,7 +461,9 @@ impl Parser<'_> {
             _ if name.contains(' ') => Err(Undecided::Unsupported),
             _ => match function(name) {
                 Some(named) => self.call(named),
-                None => self.symbol(&format!("\\{name}")),
+                None if calls::is_letter(name) => self.symbol(&format!("\\{name}")),
+                // What an unknown command means is unknown: `\equiv` and `\int` are no factors.
+                None => Err(Undecided::Unsupported),
             },
         }
     }
@@ -399,6 +524,58 @@ impl Parser<'_> {
         self.depth -= 1;
         named.apply(argument, base, exponent)
     }
+}
+
+/// Whether a vector occurs: a letter with an arrow or a hat.
+fn has_vector(expression: &Expression) -> bool {
+    let mut found = false;
+    expression.walk(&mut |part| {
+        found |= matches!(part, Expression::Symbol(name)
+            if name.starts_with("vec ") || name.starts_with("hat "));
+    });
+    found
+}
+
+/// Whether a quotient is a derivative: `d` and a variable below, and a `d` above.
+fn are_differentials(upper: &Expression, lower: &Expression) -> bool {
+    let is_d = |expression: &Expression| match expression {
+        Expression::Symbol(name) => name == "d",
+        Expression::Power(base, _) => matches!(&**base, Expression::Symbol(name) if name == "d"),
+        _ => false,
+    };
+    let above = match upper {
+        Expression::Product(factors) => is_d(&factors[0]),
+        single => is_d(single),
+    };
+    let below = match lower {
+        Expression::Product(factors) => match factors.as_slice() {
+            [d, Expression::Symbol(_) | Expression::Power(..)] => is_d(d),
+            _ => false,
+        },
+        _ => false,
+    };
+    above && below
+}
+
+/// Whether a product may be one of matrices, in which order matters: capital letters, one of them inverted.
+fn is_of_matrices(factors: &[Expression]) -> bool {
+    let capital = |expression: &Expression| match expression {
+        Expression::Symbol(name) => name.starts_with(|c: char| c.is_ascii_uppercase()),
+        _ => false,
+    };
+    let inverse = |factor: &Expression| match factor {
+        Expression::Power(base, exponent) => {
+            let negative = exponent.as_number().is_some_and(|n| n.is_negative());
+            negative && capital(base)
+        }
+        _ => false,
+    };
+    let others = factors.iter().any(|factor| match factor {
+        Expression::Power(base, _) => capital(base) && !inverse(factor),
+        single => capital(single),
+    });
+    let inverses = factors.iter().filter(|factor| inverse(factor)).count();
+    inverses > 1 || (inverses == 1 && others)
 }
 
 /// Adds a fraction to the integer before it.

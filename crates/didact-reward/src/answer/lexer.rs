@@ -4,6 +4,7 @@
 
 use num_rational::BigRational;
 
+use super::calendar;
 use super::limits::{Budget, Undecided};
 use super::literal;
 use super::token::{Bracket, Kind, Sign, Token};
@@ -26,6 +27,7 @@ pub(crate) fn tokenize(text: &str, budget: &mut Budget) -> Result<Vec<Token>, Un
         at: 0,
         spaced: false,
         nesting: 0,
+        first_arguments: Vec::new(),
         tokens: Vec::new(),
     };
     while lexer.at < lexer.chars.len() {
@@ -35,7 +37,40 @@ pub(crate) fn tokenize(text: &str, budget: &mut Budget) -> Result<Vec<Token>, Un
     Ok(raise_degrees(lexer.tokens))
 }
 
-/// `^\circ` and `^{\circ}` are the degree sign.
+fn whole(value: i64) -> Kind {
+    Kind::Number {
+        value: BigRational::from_integer(value.into()),
+        decimal: false,
+    }
+}
+
+/// The plain character of a superscript, or with `_` of a subscript.
+fn raised(operator: char, c: char) -> Option<char> {
+    let (small, plain) = match operator {
+        '^' => ("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ", "0123456789+-n"),
+        _ => ("₀₁₂₃₄₅₆₇₈₉", "0123456789"),
+    };
+    let place = small.chars().position(|s| s == c)?;
+    plain.chars().nth(place)
+}
+
+/// How long the dots are that stand here.
+fn ellipsis(chars: &[char]) -> Option<usize> {
+    ["...", "…", "\\ldots", "\\dots", "\\cdots"]
+        .iter()
+        .find(|dots| {
+            dots.chars()
+                .enumerate()
+                .all(|(i, c)| chars.get(i) == Some(&c))
+        })
+        .map(|dots| {
+            let length = dots.chars().count();
+            let more = chars[length..].iter().take_while(|c| **c == '.').count();
+            length + if dots.starts_with('.') { more } else { 0 }
+        })
+}
+
+/// `^\circ` and `^{\circ}` are the degree sign, and so is `\circ` right behind a number; elsewhere it composes functions.
 fn raise_degrees(tokens: Vec<Token>) -> Vec<Token> {
     let mut raised: Vec<Token> = Vec::with_capacity(tokens.len());
     for token in tokens {
@@ -47,10 +82,26 @@ fn raise_degrees(tokens: Vec<Token>) -> Vec<Token> {
                     .eq(tail)
         };
         let group = Kind::Open(Bracket::Group);
-        if token.kind == Kind::Degree && ends(&[Kind::Operator('^')]) {
+        let circle = token.is_command("circ");
+        if circle && matches!(raised.last().map(|t| &t.kind), Some(Kind::Number { .. })) {
+            raised.push(Token {
+                kind: Kind::Degree,
+                spaced: token.spaced,
+            });
+            continue;
+        }
+        if (circle || token.kind == Kind::Degree) && ends(&[Kind::Operator('^')]) {
             raised.pop();
-        } else if token.kind == Kind::Close(Bracket::Group)
-            && ends(&[Kind::Operator('^'), group, Kind::Degree])
+            raised.push(Token {
+                kind: Kind::Degree,
+                spaced: false,
+            });
+            continue;
+        }
+        if token.kind == Kind::Close(Bracket::Group)
+            && [Kind::Degree, Kind::Command("circ".into())]
+                .into_iter()
+                .any(|sign| ends(&[Kind::Operator('^'), group.clone(), sign]))
         {
             raised.truncate(raised.len() - 3);
             raised.push(Token {
@@ -69,7 +120,9 @@ pub(super) struct Lexer {
     pub(super) at: usize,
     pub(super) spaced: bool,
     /// Open brackets; inside one, a comma separates even before three digits.
-    nesting: usize,
+    pub(super) nesting: usize,
+    /// How deep the groups lie behind which the second argument of a fraction stands.
+    pub(super) first_arguments: Vec<usize>,
     pub(super) tokens: Vec<Token>,
 }
 
@@ -93,6 +146,11 @@ impl Lexer {
 
     fn step(&mut self) -> Result<(), Undecided> {
         let c = self.chars[self.at];
+        if let Some((written, length)) = calendar::read(&self.chars, self.at) {
+            self.at += length;
+            self.push(Kind::Text(written));
+            return Ok(());
+        }
         if c.is_ascii_digit() || (c == '.' && self.peek(1).is_some_and(|d| d.is_ascii_digit())) {
             return self.number();
         }
@@ -107,6 +165,13 @@ impl Lexer {
         match c {
             _ if c.is_whitespace() => self.spaced = true,
             '~' | '\u{200b}' | '\u{feff}' => self.spaced = true,
+            '.' if self.peek(0) == Some('.') && self.peek(1) == Some('.') => {
+                while self.peek(0) == Some('.') {
+                    self.at += 1;
+                }
+                self.push(Kind::Ellipsis);
+            }
+            '…' | '⋯' => self.push(Kind::Ellipsis),
             '$' | '"' | '\u{201c}' | '\u{201d}' | '`' | '.' | '?' => {}
             '(' | '（' => self.push(Kind::Open(Bracket::Round)),
             ')' | '）' => self.push(Kind::Close(Bracket::Round)),
@@ -118,7 +183,13 @@ impl Lexer {
                 self.push(Kind::Separator);
             }
             '{' => self.push(Kind::Open(Bracket::Group)),
-            '}' => self.push(Kind::Close(Bracket::Group)),
+            '}' => {
+                self.push(Kind::Close(Bracket::Group));
+                if self.first_arguments.last() == Some(&self.nesting) {
+                    self.first_arguments.pop();
+                    self.single_digit();
+                }
+            }
             ',' | ';' | '，' | '、' | '；' => self.push(Kind::Separator),
             '+' | '-' | '/' | '^' | '_' | '!' | '|' | ':' | '&' | '\'' => {
                 if c == '!' && self.peek(0) == Some('=') {
@@ -134,7 +205,8 @@ impl Lexer {
             }
             '*' => self.push(Kind::Operator('*')),
             '−' | '–' | '﹣' | '－' => self.push(Kind::Operator('-')),
-            '×' | '·' | '⋅' | '∙' | '✕' => self.push(Kind::Operator('*')),
+            '·' | '⋅' | '∙' => self.push(Kind::Operator('*')),
+            '×' | '✕' => self.push(Kind::Operator('×')),
             '÷' | '∕' | '⁄' => self.push(Kind::Operator('/')),
             '′' | '’' => self.push(Kind::Operator('\'')),
             '=' => {
@@ -168,6 +240,12 @@ impl Lexer {
             '₹' => self.push(Kind::Currency("rupee")),
             '¢' => self.push(Kind::Currency("cent")),
             '√' => self.push(Kind::Command("sqrt".into())),
+            '∛' | '∜' => {
+                self.push(Kind::Command("sqrt".into()));
+                self.push(Kind::Open(Bracket::Square));
+                self.push(whole(if c == '∛' { 3 } else { 4 }));
+                self.push(Kind::Close(Bracket::Square));
+            }
             'π' => self.push(Kind::Command("pi".into())),
             '∞' => self.push(Kind::Command("infty".into())),
             '∪' => self.push(Kind::Command("cup".into())),
@@ -187,12 +265,42 @@ impl Lexer {
 
     /// Superscript digits, fractions of one character, letters of other alphabets.
     fn unicode(&mut self, c: char) {
-        if let Some(digit) = "⁰¹²³⁴⁵⁶⁷⁸⁹".chars().position(|s| s == c) {
-            self.push(Kind::Operator('^'));
-            self.push(Kind::Number {
-                value: BigRational::from_integer(digit.into()),
-                decimal: false,
-            });
+        if let Some(operator) = ['^', '_']
+            .into_iter()
+            .find(|operator| raised(*operator, c).is_some())
+        {
+            // A run of them is one exponent, as between braces: 10¹² is no tower of powers.
+            self.at -= 1;
+            let start = self.at;
+            while self.peek(0).is_some_and(|c| raised(operator, c).is_some()) {
+                self.at += 1;
+            }
+            let run: String = self.chars[start..self.at]
+                .iter()
+                .filter_map(|c| raised(operator, *c))
+                .collect();
+            self.push(Kind::Operator(operator));
+            self.push(Kind::Open(Bracket::Group));
+            let mut digits = String::new();
+            for c in run.chars().chain([' ']) {
+                if c.is_ascii_digit() {
+                    digits.push(c);
+                    continue;
+                }
+                if let Ok(number) = digits.parse() {
+                    self.push(Kind::Number {
+                        value: BigRational::from_integer(number),
+                        decimal: false,
+                    });
+                    digits.clear();
+                }
+                match c {
+                    ' ' => {}
+                    '+' | '-' => self.push(Kind::Operator(c)),
+                    _ => self.push(Kind::Symbol(c.to_string())),
+                }
+            }
+            self.push(Kind::Close(Bracket::Group));
         } else if let Some((upper, lower)) = literal::vulgar_fraction(c) {
             let value = BigRational::new(upper.into(), lower.into());
             // `1½` is a mixed number.
@@ -215,7 +323,17 @@ impl Lexer {
     }
 
     fn number(&mut self) -> Result<(), Undecided> {
-        let literal = literal::read(&self.chars, self.at, self.nesting == 0)?;
+        let mut literal = literal::read(&self.chars, self.at, self.nesting == 0)?;
+        let digits = &self.chars[self.at..self.at + literal.length];
+        let behind = self.at + literal.length;
+        if literal.decimal
+            && let Some(dots) = ellipsis(&self.chars[behind..])
+            && let Some(value) = literal::repeating(digits)
+        {
+            literal.value = value;
+            literal.decimal = false;
+            literal.length += dots;
+        }
         self.at += literal.length;
         self.push(Kind::Number {
             value: literal.value,
@@ -233,7 +351,7 @@ impl Lexer {
         let word: String = self.chars[start..self.at].iter().collect();
         let lower = word.to_lowercase();
         if lower == "x" && self.is_times() {
-            self.push(Kind::Operator('*'));
+            self.push(Kind::Operator('×'));
             return;
         }
         if self.is_prose(&lower) {
@@ -255,6 +373,9 @@ impl Lexer {
                 self.push(Kind::Command(lower));
             }
             _ if word.len() > 3 || super::unit::is_word(&word) => self.push(Kind::Text(word)),
+            _ if self.spaced && self.follows_number() && super::unit::is_symbol(&word) => {
+                self.push(Kind::Text(word));
+            }
             _ if word.len() > 1 && self.among_words() => self.push(Kind::Text(word)),
             _ => {
                 for letter in word.chars() {
@@ -266,15 +387,22 @@ impl Lexer {
 
     /// Whether an `x` just read stands between a number and a power of ten.
     pub(super) fn is_times(&self) -> bool {
-        let Some(Kind::Number { .. }) = self.tokens.last().map(|t| &t.kind) else {
+        if !self.follows_number() {
             return false;
-        };
+        }
         let rest: String = self.chars[self.at..]
             .iter()
             .filter(|c| !c.is_whitespace())
             .take(3)
             .collect();
         rest == "10^"
+    }
+
+    fn follows_number(&self) -> bool {
+        matches!(
+            self.tokens.last().map(|t| &t.kind),
+            Some(Kind::Number { .. })
+        )
     }
 
     /// Whether a run of letters just read is a short word of a sentence rather than a product: "so x is 5".

@@ -67,6 +67,38 @@ pub(crate) fn read(chars: &[char], start: usize, grouped: bool) -> Result<Litera
     })
 }
 
+/// The fraction that `0.333…` and `0.1666…` are: at least three copies of one to five digits before the dots, or two
+/// of six or more. `3.14159…` shows no period.
+pub(crate) fn repeating(written: &[char]) -> Option<BigRational> {
+    let point = written.iter().position(|c| *c == '.')?;
+    let digits = &written[point + 1..];
+    let decimal = |digits: &[char]| -> Option<BigInt> {
+        let digits: String = digits.iter().collect();
+        if digits.is_empty() {
+            return Some(BigInt::from(0));
+        }
+        digits.parse().ok()
+    };
+    if digits.len() > 100 || !digits.iter().all(char::is_ascii_digit) {
+        return None;
+    }
+    for period in 1..=digits.len() / 2 {
+        let copies = if period < 6 { 3 } else { 2 };
+        let tail = digits.len().checked_sub(copies * period);
+        let Some(tail) = tail else { continue };
+        let block = &digits[digits.len() - period..];
+        if !digits[tail..].chunks(period).all(|chunk| chunk == block) {
+            continue;
+        }
+        let scale = |places: usize| BigRational::from_integer(pow(BigInt::from(10), places));
+        let whole = BigRational::from_integer(decimal(&written[..point])?);
+        let before = BigRational::from_integer(decimal(&digits[..tail])?) / scale(tail);
+        let nines = (scale(period) - BigRational::one()) * scale(tail);
+        return Some(whole + before + BigRational::from_integer(decimal(block)?) / nines);
+    }
+    None
+}
+
 fn digit(chars: &[char], at: usize) -> bool {
     chars.get(at).is_some_and(char::is_ascii_digit)
 }

@@ -3,16 +3,20 @@
 //! Owns the grammar around expressions: lists, sets, tuples, relations, units, choices, words. Knows nothing of
 //! equality. What it cannot read is [`Answer::Text`]; only a broken limit is an error.
 
+use num_bigint::BigInt;
+use num_integer::Integer;
 use num_rational::BigRational;
+use num_traits::{One, Zero};
 
 use super::expression::Expression;
 use super::formula;
 use super::lexer::tokenize;
 use super::limits::{Budget, Undecided};
+use super::spelling::spell;
 use super::token::{Bracket, Kind, Sign, Token};
 use super::unit;
 use super::value::{Answer, Comparison, Domain, Value};
-use super::wording::{choice, spell, tidy, trim};
+use super::wording::{choice, tidy, trim};
 
 /// Reads `text`, which is an answer and nothing else.
 pub(crate) fn read(text: &str, budget: &mut Budget) -> Result<Answer, Undecided> {
@@ -20,7 +24,8 @@ pub(crate) fn read(text: &str, budget: &mut Budget) -> Result<Answer, Undecided>
         return Err(Undecided::TooLong);
     }
     let text = tidy(text);
-    let text = trim(&text);
+    let dotted = goes_on(&text).map(|behind| format!("{}{behind}…", trim(&text)));
+    let text = dotted.as_deref().unwrap_or_else(|| trim(&text));
     if let Some((letter, rest)) = choice(text) {
         let rest = match trim(&rest) {
             "" => None,
@@ -33,13 +38,48 @@ pub(crate) fn read(text: &str, budget: &mut Budget) -> Result<Answer, Undecided>
 
 fn read_plain(text: &str, budget: &mut Budget) -> Result<Answer, Undecided> {
     let tokens = tokenize(text, budget)?;
-    match read_signs(&tokens, budget) {
-        Ok(Answer::Text(_)) | Err(Undecided::Unsupported) => Ok(Answer::Text(spell(text))),
+    let related = tokens
+        .iter()
+        .any(|token| matches!(token.kind, Kind::Relation(_)));
+    match read_signs(&connected(&tokens, related), budget) {
+        Err(Undecided::Unsupported) => Ok(Answer::Text(spell(&tokens))),
         other => other,
     }
 }
 
-/// Reads `\pm` as two answers, one for each sign.
+/// With "and" and "or" between statements as separators: `x < 1 \lor x > 2`. Between `p` and `q` they make a formula of
+/// logic, which is not read.
+fn connected(tokens: &[Token], related: bool) -> Vec<Token> {
+    let mut tokens = tokens.to_vec();
+    for token in &mut tokens {
+        if related && (token.is_command("land") || token.is_command("lor")) {
+            token.kind = Kind::Separator;
+        }
+    }
+    tokens
+}
+
+/// Whether the dots that end an answer belong to it, rather than to its sentence: behind a comma, which it returns, or a
+/// decimal number.
+fn goes_on(text: &str) -> Option<&'static str> {
+    let text = text.trim_end_matches(|c: char| c.is_whitespace() || matches!(c, '$' | '*' | '`'));
+    let before = text.strip_suffix("...")?;
+    let before = before.trim_end_matches('.').trim_end();
+    let literal = before
+        .rsplit(|c: char| !(c.is_ascii_digit() || c == '.'))
+        .next()
+        .unwrap_or_default();
+    if before.ends_with(',') {
+        return Some(",");
+    }
+    literal.contains('.').then_some("")
+}
+
+/// How many signs of an answer are independent of each other.
+const SIGNS: usize = 4;
+
+/// Reads `\pm` as two answers, one for each sign. Several in one expression are independent, `\pm 1 \pm \sqrt 2` is four
+/// numbers, unless a `\mp` says that they go together; in the parts of a tuple and on both sides of an equation they do.
 fn read_signs(tokens: &[Token], budget: &mut Budget) -> Result<Answer, Undecided> {
     let signed = tokens
         .iter()
@@ -47,17 +87,46 @@ fn read_signs(tokens: &[Token], budget: &mut Budget) -> Result<Answer, Undecided
     if !signed {
         return read_list(tokens, 0, budget);
     }
+    let coupled = tokens.iter().any(|t| t.kind == Kind::MinusPlus);
+    let mut count = 1;
+    let mut here = 0;
+    for token in tokens {
+        match token.kind {
+            Kind::PlusMinus => here += 1,
+            Kind::Separator | Kind::Relation(_) => here = 0,
+            _ => {}
+        }
+        count = count.max(here);
+    }
+    let count = if coupled { 1 } else { count };
+    if count > SIGNS {
+        return Err(Undecided::Unsupported);
+    }
     let mut answers = Vec::new();
-    for (plus, minus) in [('+', '-'), ('-', '+')] {
+    for choice in 0..1_usize << count {
+        let mut here = 0;
         let tokens: Vec<Token> = tokens
             .iter()
-            .map(|token| Token {
-                kind: match token.kind {
-                    Kind::PlusMinus => Kind::Operator(plus),
-                    Kind::MinusPlus => Kind::Operator(minus),
-                    ref other => other.clone(),
-                },
-                spaced: token.spaced,
+            .map(|token| {
+                let minus = (choice >> if coupled { 0 } else { here }) & 1 == 1;
+                let sign = |minus| Kind::Operator(if minus { '-' } else { '+' });
+                let kind = match token.kind {
+                    Kind::PlusMinus => {
+                        here += 1;
+                        sign(minus)
+                    }
+                    Kind::MinusPlus => sign(!minus),
+                    ref other => {
+                        if matches!(other, Kind::Separator | Kind::Relation(_)) {
+                            here = 0;
+                        }
+                        other.clone()
+                    }
+                };
+                Token {
+                    kind,
+                    spaced: token.spaced,
+                }
             })
             .collect();
         match read_list(&tokens, 0, budget)? {
@@ -137,10 +206,25 @@ fn read_relation(tokens: &[Token], depth: usize, budget: &mut Budget) -> Result<
         signs.remove(0);
     }
     budget.check_terms(parts.len())?;
-    let mut sides = parts
-        .into_iter()
-        .map(|part| read_operation(part, depth, budget))
-        .collect::<Result<Vec<Answer>, _>>()?;
+    if signs.is_empty()
+        && let Some(word) = letters(tokens)
+    {
+        return Ok(Answer::Text(word));
+    }
+    let defines = !signs.is_empty()
+        && signs
+            .iter()
+            .all(|sign| matches!(sign, Sign::Equal | Sign::Approximately));
+    let mut sides = Vec::new();
+    for (index, part) in parts.into_iter().enumerate() {
+        sides.push(match read_operation(part, depth, budget) {
+            // `P(X = 2) = 0.3`: what the equation defines need not be read.
+            Err(Undecided::Unsupported) if index == 0 && defines && may_name(part) => {
+                Answer::Text(spell(part))
+            }
+            other => other?,
+        });
+    }
     // An approximation says less than what stands before it, unless that is but a name.
     if let Some(at) = signs.iter().position(|s| *s == Sign::Approximately) {
         if at == 0 && is_name(&sides[0]) {
@@ -165,6 +249,75 @@ fn read_relation(tokens: &[Token], depth: usize, budget: &mut Budget) -> Result<
         })
         .collect();
     Ok(Answer::Relation { sides, signs })
+}
+
+/// A word of letters, of which the first is a capital one: `HTH` and `IV` are no products, in which order would not
+/// matter. In an equation they may be, as in `V = LWH`.
+fn letters(tokens: &[Token]) -> Option<String> {
+    let mut word = String::new();
+    for token in tokens {
+        match &token.kind {
+            Kind::Symbol(letter) if letter.len() == 1 && (word.is_empty() || !token.spaced) => {
+                word.push_str(letter);
+            }
+            _ => return None,
+        }
+    }
+    let starts = word.starts_with(|c: char| c.is_ascii_uppercase());
+    (word.len() > 1 && starts && word.bytes().all(|b| b.is_ascii_alphabetic())).then_some(word)
+}
+
+/// Whether tokens that are not read may still be the name of what stands behind `=`: no statement of their own.
+fn may_name(tokens: &[Token]) -> bool {
+    let states = |name: &str| {
+        matches!(
+            name,
+            "equiv"
+                | "not"
+                | "notin"
+                | "to"
+                | "implies"
+                | "iff"
+                | "mapsto"
+                | "neg"
+                | "land"
+                | "lor"
+                | "sim"
+                | "cong"
+                | "propto"
+                | "forall"
+                | "exists"
+                | "pmod"
+                | "bmod"
+                | "mod"
+        ) || name.ends_with("arrow")
+            || name.contains("subset")
+            || name.contains("supset")
+    };
+    let mut depth = 0_i64;
+    for (at, token) in tokens.iter().enumerate() {
+        match &token.kind {
+            Kind::Open(_) => depth += 1,
+            Kind::Close(_) => depth -= 1,
+            // The arrow of a limit stands inside its braces.
+            Kind::Command(name) if depth == 0 && states(name) => return false,
+            // "since 2 + 3" is a sentence, "Var(X)" a name.
+            Kind::Text(words) if words.chars().count() > 1 => {
+                let names = tokens.get(at + 1).is_none_or(|next| {
+                    matches!(next.kind, Kind::Open(_) | Kind::Close(_) | Kind::Text(_))
+                        || next.is('_')
+                });
+                if !names || words.split_whitespace().any(|word| word == "not") {
+                    return false;
+                }
+            }
+            _ => {}
+        }
+        if depth < 0 {
+            return false;
+        }
+    }
+    depth == 0 && !tokens.is_empty()
 }
 
 /// Whether a side is what an equation defines: a variable, a function's value, a word.
@@ -288,15 +441,8 @@ fn read_single(tokens: &[Token], depth: usize, budget: &mut Budget) -> Result<An
     if tokens[0].is_command("begin matrix") {
         return read_matrix(tokens, depth, budget);
     }
-    let words: Option<Vec<&str>> = tokens
-        .iter()
-        .map(|token| match &token.kind {
-            Kind::Text(word) => Some(word.as_str()),
-            _ => None,
-        })
-        .collect();
-    if let Some(words) = words {
-        return Ok(Answer::Text(spell(&words.concat())));
+    if tokens.iter().all(|t| matches!(t.kind, Kind::Text(_))) {
+        return Ok(Answer::Text(spell(tokens)));
     }
     read_value(tokens, depth, budget)
 }
@@ -310,16 +456,20 @@ fn read_text(text: &str, depth: usize, budget: &mut Budget) -> Result<Answer, Un
     }
     let words = text.chars().all(|c| c.is_alphabetic() || c.is_whitespace());
     if words && text.chars().count() > 1 {
-        return Ok(Answer::Text(spell(text)));
+        let kind = Kind::Text(text.to_owned());
+        return Ok(Answer::Text(spell(&[Token {
+            kind,
+            spaced: false,
+        }])));
     }
     let tokens = tokenize(text, budget)?;
     if let [token] = tokens.as_slice()
         && matches!(token.kind, Kind::Text(_))
     {
-        return Ok(Answer::Text(spell(text)));
+        return Ok(Answer::Text(spell(&tokens)));
     }
     match read_list(&tokens, depth + 1, budget) {
-        Err(Undecided::Unsupported) => Ok(Answer::Text(spell(text))),
+        Err(Undecided::Unsupported) => Ok(Answer::Text(spell(&tokens))),
         other => other,
     }
 }
@@ -363,6 +513,10 @@ fn read_matrix(tokens: &[Token], depth: usize, budget: &mut Budget) -> Result<An
 
 /// A value with the currency before it, and the percent sign or the unit behind it.
 fn read_value(tokens: &[Token], depth: usize, budget: &mut Budget) -> Result<Answer, Undecided> {
+    let parts = split(tokens, |kind| *kind == Kind::Operator(':'));
+    if parts.len() > 2 {
+        return read_proportion(tokens, &parts, depth, budget);
+    }
     let mut tokens = tokens.to_vec();
     let mut currency = None;
     let place = usize::from(tokens[0].is('-') || tokens[0].is('+'));
@@ -395,6 +549,39 @@ fn read_value(tokens: &[Token], depth: usize, budget: &mut Budget) -> Result<Ans
         // "$5 million" keeps the currency, since it was written first.
         unit: currency.or(unit),
     }))
+}
+
+/// `1:2:3`, which is no quotient: as text, of whole numbers without a common factor where its parts are numbers.
+fn read_proportion(
+    tokens: &[Token],
+    parts: &[&[Token]],
+    depth: usize,
+    budget: &mut Budget,
+) -> Result<Answer, Undecided> {
+    budget.check_terms(parts.len())?;
+    let mut numbers = Vec::new();
+    for part in parts {
+        match formula::read(part, depth, budget)? {
+            Expression::Number { value, .. } => numbers.push(value),
+            _ => return Ok(Answer::Text(spell(tokens))),
+        }
+    }
+    let mut scale = BigInt::one();
+    for number in &numbers {
+        budget.spend_on(number)?;
+        scale = scale.lcm(number.denom());
+        budget.spend_on(&BigRational::from_integer(scale.clone()))?;
+    }
+    let whole: Vec<BigInt> = numbers
+        .iter()
+        .map(|number| (number * &scale).to_integer())
+        .collect();
+    let factor = whole.iter().fold(BigInt::zero(), |a, b| a.gcd(b));
+    if factor.is_zero() {
+        return Ok(Answer::Text(spell(tokens)));
+    }
+    let whole: Vec<String> = whole.iter().map(|n| (n / &factor).to_string()).collect();
+    Ok(Answer::Text(whole.join(":")))
 }
 
 /// Whether a degree sign behind these tokens belongs to the argument of a function: `\sin 30^\circ`.

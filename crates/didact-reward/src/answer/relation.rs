@@ -9,13 +9,14 @@
 use num_rational::BigRational;
 use num_traits::{One, Signed};
 
+use super::collection;
 use super::comparison::{compare as compare_answers, expressions};
 use super::expression::Expression;
 use super::limits::{Budget, Undecided};
 use super::normal_form::normalise;
 use super::reader::is_name;
 use super::region;
-use super::value::{Answer, Comparison};
+use super::value::{Answer, Comparison, Value};
 use super::verdict::{Verdict, Why};
 
 /// The verdict where at least one answer is a relation.
@@ -32,7 +33,13 @@ pub(crate) fn compare(expected: &Answer, found: &Answer, budget: &mut Budget) ->
             if let Err(why) = holds(sides, budget) {
                 return Some(Verdict::no(why));
             }
-            compare_answers(expected, &sides[sides.len() - 1], budget)
+            let last = &sides[sides.len() - 1];
+            // `(y, x) = (1, 2)` says which coordinate is which.
+            let named = match expected {
+                Answer::Tuple { .. } | Answer::List(_) => named_coordinates(sides),
+                _ => None,
+            };
+            compare_answers(expected, named.as_ref().unwrap_or(last), budget)
         } else {
             Verdict::no(Why::DifferentKind)
         }),
@@ -57,6 +64,27 @@ pub(crate) fn compare(expected: &Answer, found: &Answer, budget: &mut Budget) ->
         }
         _ => None,
     }
+}
+
+/// The coordinates of `(y, x) = (1, 2)`, where their names are other than in alphabetical order.
+fn named_coordinates(sides: &[Answer]) -> Option<Answer> {
+    let [names @ Answer::Tuple { items, .. }, values] = sides else {
+        return None;
+    };
+    let letters: Option<Vec<&str>> = items
+        .iter()
+        .map(|item| match item {
+            Answer::Value(Value {
+                expression: Expression::Symbol(name),
+                ..
+            }) => Some(name.as_str()),
+            _ => None,
+        })
+        .collect();
+    let coordinates = letters?.iter().all(|name| ["x", "y", "z"].contains(name));
+    coordinates
+        .then(|| collection::assignments(names, values))
+        .flatten()
 }
 
 fn is_equation(signs: &[Comparison]) -> bool {

@@ -43,13 +43,15 @@ pub(crate) enum Kind {
     Command(String),
     Open(Bracket),
     Close(Bracket),
-    /// `+ - * / ^ _ ! | : & '`, and `;` for a separator.
+    /// `+ - * × / ^ _ ! | : & '`; a cross is a sign of its own, since between vectors it is no dot.
     Operator(char),
     Relation(Sign),
     /// A comma, a semicolon, "and", "or".
     Separator,
     PlusMinus,
     MinusPlus,
+    /// Dots that stand for what goes on.
+    Ellipsis,
     Percent,
     Degree,
     /// `$`, as the unit that it stands for.

@@ -1,19 +1,25 @@
 //! Units of measurement behind a value.
 //!
-//! Owns which words are units and when two units contradict each other. Converts nothing: a metre is not a hundred
-//! centimetres here, since an answer states its unit for the reader and the question asks for one.
+//! Owns when two units contradict each other; `measure` knows which words are units. Converts no values: a metre is not
+//! a hundred centimetres here, since an answer states its unit for the reader and the question asks for one. But a unit
+//! has many spellings, and `N m` is `J`.
 
+use super::measure::{Measure, lookup};
 use super::token::{Bracket, Kind, Token};
+
+pub(crate) use super::measure::{is_symbol, is_word};
 
 /// What stands behind a value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unit {
-    /// Names with their powers, sorted; words that are not in the table count as they are written.
-    parts: Vec<(String, i32)>,
+    /// What it measures, in base units; words that are not in the table count as they are written.
+    measure: Measure,
     /// Whether every name is in the table.
     known: bool,
     /// What "million" and its like multiply the value with.
     scale: i64,
+    /// "north", "gain": what turns the value around.
+    direction: Option<String>,
 }
 
 /// Number words that stand where a unit does.
@@ -26,53 +32,68 @@ const SCALES: [(&str, i64); 6] = [
     ("trillion", 1_000_000_000_000),
 ];
 
-/// The spellings of a unit; the first is its name.
-const UNITS: &[&[&str]] = &[
-    &["m", "meter", "metre"],
-    &["cm", "centimeter", "centimetre"],
-    &["mm", "millimeter", "millimetre"],
-    &["km", "kilometer", "kilometre"],
-    &["in", "inch", "inches"],
-    &["ft", "foot", "feet"],
-    &["yd", "yard"],
-    &["mi", "mile"],
-    &["g", "gram", "gm", "gms"],
-    &["kg", "kilogram", "kgs"],
-    &["mg", "milligram"],
-    &["lb", "pound", "lbs"],
-    &["oz", "ounce"],
-    &["ton", "tonne"],
-    &["l", "liter", "litre"],
-    &["gal", "gallon"],
-    &["pint"],
-    &["quart"],
-    &["acre"],
-    &["hectare", "ha"],
-    &["s", "sec", "secs", "second"],
-    &["min", "mins", "minute"],
-    &["h", "hr", "hrs", "hour"],
-    &["day"],
-    &["week"],
-    &["month"],
-    &["yr", "year", "yrs"],
-    &["degree", "deg"],
-    &["celsius", "°c"],
-    &["fahrenheit", "°f"],
-    &["rad", "radian"],
-    &["dollar", "usd", "buck"],
-    &["cent", "¢"],
-    &["euro", "eur"],
-    &["pound sterling", "gbp"],
-    &["yen", "jpy"],
-    &["rupee", "rs"],
-    &["newton"],
-    &["joule"],
-    &["watt"],
-    &["volt"],
-    &["hz", "hertz"],
-    &["mph"],
-    &["kph", "kmh", "kmph"],
-    &["rpm"],
+/// Words that two answers must not differ in, though either may leave them out.
+const DIRECTIONS: [&str; 18] = [
+    "north",
+    "south",
+    "east",
+    "west",
+    "northeast",
+    "northwest",
+    "southeast",
+    "southwest",
+    "left",
+    "right",
+    "up",
+    "down",
+    "clockwise",
+    "counterclockwise",
+    "gain",
+    "loss",
+    "profit",
+    "increase",
+];
+
+/// Words that make another value of the number before them: `5 or more` and `5 tenths` are not 5.
+const CHANGES: [&str; 38] = [
+    "or",
+    "than",
+    "most",
+    "least",
+    "half",
+    "halves",
+    "third",
+    "thirds",
+    "fourth",
+    "fourths",
+    "fifth",
+    "fifths",
+    "sixth",
+    "sixths",
+    "seventh",
+    "sevenths",
+    "eighth",
+    "eighths",
+    "ninth",
+    "ninths",
+    "tenth",
+    "tenths",
+    "hundredth",
+    "hundredths",
+    "thousandth",
+    "thousandths",
+    "millionth",
+    "millionths",
+    "factorial",
+    "below",
+    "above",
+    "zero",
+    "mod",
+    "modulo",
+    "minus",
+    "negative",
+    "not",
+    "between",
 ];
 
 /// Single letters that are units where space or a text command sets them off from the number.
@@ -81,21 +102,32 @@ const LETTERS: [&str; 6] = ["m", "s", "g", "l", "h", "L"];
 /// More words than this are prose.
 const WORDS: usize = 6;
 
-fn lookup(word: &str) -> Option<&'static str> {
-    let matches = |word: &str| {
-        UNITS
-            .iter()
-            .find(|spellings| spellings.contains(&word))
-            .map(|spellings| spellings[0])
-    };
-    matches(word).or_else(|| word.strip_suffix('s').and_then(matches))
-}
-
-/// Whether a run of two or three letters is a unit rather than a product of variables.
-pub(crate) fn is_word(word: &str) -> bool {
-    word.len() > 1
-        && (lookup(word).is_some()
-            || matches!(word, "sq" | "cu" | "per" | "pm" | "am" | "ml" | "cc" | "mL"))
+/// Whether the words behind a number make another value of it: "or more", "tenths", "(mod 7)"; and so do the dots behind
+/// a decimal number.
+pub(crate) fn is_changed(number: &str, behind: &str) -> bool {
+    let dots = ["...", "…", "\\ldots", "\\dots"];
+    if number.contains('.') && dots.iter().any(|dots| behind.starts_with(dots)) {
+        return true;
+    }
+    let words = behind
+        .trim_start()
+        .trim_start_matches("\\text{")
+        .trim_start_matches([' ', '(', '~']);
+    let clause = words.split(['.', ',', ';', ':', '$', '\n']).next();
+    let words: Vec<&str> = clause
+        .unwrap_or_default()
+        .split(|c: char| !c.is_alphabetic())
+        .filter(|word| !word.is_empty())
+        .take(3)
+        .collect();
+    words.iter().enumerate().any(|(at, word)| match *word {
+        "or" => words
+            .get(at + 1)
+            .is_some_and(|next| matches!(*next, "more" | "less" | "fewer" | "greater" | "higher")),
+        // "5 and not 6" says 5.
+        "not" | "zero" | "negative" | "between" => false,
+        word => CHANGES.contains(&word),
+    })
 }
 
 /// Whether a unit may start with this token.
@@ -130,21 +162,22 @@ pub(crate) fn split(tokens: &[Token]) -> Option<(&[Token], Unit)> {
 
 /// The unit of a currency sign.
 pub(crate) fn currency(name: &str) -> Unit {
+    single(Measure::of(name, 1))
+}
+
+fn single(measure: Measure) -> Unit {
     Unit {
-        parts: vec![(name.to_owned(), 1)],
+        measure,
         known: true,
         scale: 1,
+        direction: None,
     }
 }
 
 /// The unit that a single letter stands for.
 pub(crate) fn of_letter(letter: &str) -> Option<Unit> {
     let letter = LETTERS.iter().find(|l| **l == letter)?;
-    Some(Unit {
-        parts: vec![(letter.to_lowercase(), 1)],
-        known: true,
-        scale: 1,
-    })
+    lookup(letter).map(single)
 }
 
 /// Reads the tokens as one unit, all of them.
@@ -153,6 +186,7 @@ fn read(tokens: &[Token]) -> Option<Unit> {
         parts: Vec::new(),
         known: true,
         scale: 1,
+        direction: None,
         sign: 1,
         power: 1,
         words: 0,
@@ -162,11 +196,15 @@ fn read(tokens: &[Token]) -> Option<Unit> {
         at += 1;
         match &token.kind {
             Kind::Text(text) => reader.text(text)?,
-            Kind::Symbol(letter) => reader.word(letter)?,
+            // `5 \text{ times } x` is no measure.
+            Kind::Symbol(letter) => {
+                lookup(letter)?;
+                reader.word(letter)?;
+            }
             Kind::Degree => reader.word("degree")?,
             Kind::Currency(name) => reader.word(name)?,
             Kind::Operator('/') => reader.sign = -1,
-            Kind::Operator('*') => {}
+            Kind::Operator('*' | '×') => {}
             Kind::Operator('^') => {
                 let (power, used) = small_integer(&tokens[at..])?;
                 at += used;
@@ -176,7 +214,9 @@ fn read(tokens: &[Token]) -> Option<Unit> {
                 // A number in another base: the base is compared like a unit.
                 let (base, used) = small_integer(&tokens[at..])?;
                 at += used;
-                reader.parts.push((format!("base {base}"), 1));
+                reader
+                    .parts
+                    .push((Measure::of(&format!("base {base}"), 1), 1));
             }
             _ => return None,
         }
@@ -209,9 +249,11 @@ fn small_integer(tokens: &[Token]) -> Option<(i32, usize)> {
 }
 
 struct Reader {
-    parts: Vec<(String, i32)>,
+    /// What was named, each with its power.
+    parts: Vec<(Measure, i32)>,
     known: bool,
     scale: i64,
+    direction: Option<String>,
     /// -1 behind "per".
     sign: i32,
     /// 2 behind "square", for the next word.
@@ -222,6 +264,10 @@ struct Reader {
 impl Reader {
     fn text(&mut self, text: &str) -> Option<()> {
         let text = text
+            .replace("p.m", "pm")
+            .replace("P.M", "PM")
+            .replace("a.m", "am")
+            .replace("A.M", "AM")
             .replace('²', "^2")
             .replace('³', "^3")
             .replace("^{", "^")
@@ -273,36 +319,36 @@ impl Reader {
             self.scale = self.scale.checked_mul(*scale)?;
             return Some(());
         }
+        if CHANGES.contains(&lower.as_str()) {
+            return None;
+        }
+        if DIRECTIONS.contains(&lower.as_str()) {
+            self.direction = Some(lower);
+            return Some(());
+        }
         match lower.as_str() {
             "square" | "sq" => self.power = 2,
             "cubic" | "cu" => self.power = 3,
-            "per" | "a" | "an" if !self.parts.is_empty() => self.sign = -1,
+            "per" | "an" if !self.parts.is_empty() => self.sign = -1,
+            // Not the ampere.
+            "a" if word == "a" && !self.parts.is_empty() => self.sign = -1,
             "squared" => self.raise(2)?,
             "cubed" => self.raise(3)?,
-            "mph" => {
-                self.parts.push(("mi".into(), 1));
-                self.parts.push(("h".into(), -1));
-            }
-            "kph" | "kmh" | "kmph" => {
-                self.parts.push(("km".into(), 1));
-                self.parts.push(("h".into(), -1));
-            }
-            "ml" | "milliliter" | "milliliters" | "millilitre" | "millilitres" | "cc" => {
-                self.parts.push(("cm".into(), 3 * self.sign));
-            }
             "c" | "celsius" if self.is_degree() => self.rename("celsius"),
             "f" | "fahrenheit" if self.is_degree() => self.rename("fahrenheit"),
+            "k" | "kelvin" if self.is_degree() => self.rename("K"),
             // "square units", "degrees": no dimension that could contradict another.
             "unit" | "units" => {
-                self.parts.push(("unit".into(), self.sign * self.power));
+                let power = self.sign * self.power;
+                self.parts.push((Measure::of("unit", 1), power));
                 self.known = false;
                 self.power = 1;
             }
             _ => {
-                let name = lookup(&lower);
-                self.known &= name.is_some();
-                let name = name.map_or(lower, str::to_owned);
-                self.parts.push((name, self.sign * self.power));
+                let found = lookup(word);
+                self.known &= found.is_some();
+                let measure = found.unwrap_or_else(|| Measure::of(&lower, 1));
+                self.parts.push((measure, self.sign * self.power));
                 self.power = 1;
             }
         }
@@ -310,12 +356,12 @@ impl Reader {
     }
 
     fn is_degree(&self) -> bool {
-        matches!(self.parts.last(), Some((name, 1)) if name == "degree")
+        self.parts.last() == Some(&(Measure::of("degree", 1), 1))
     }
 
     fn rename(&mut self, name: &str) {
         if let Some(last) = self.parts.last_mut() {
-            name.clone_into(&mut last.0);
+            last.0 = Measure::of(name, 1);
         }
     }
 
@@ -328,16 +374,16 @@ impl Reader {
     fn finish(mut self) -> Option<Unit> {
         // "sq" or "square" with nothing behind it.
         if self.parts.is_empty() {
-            if self.power == 1 && self.scale == 1 {
+            if self.power == 1 && self.scale == 1 && self.direction.is_none() {
                 return None;
             }
             self.known = false;
         }
-        self.parts.sort();
         Some(Unit {
-            parts: self.parts,
+            measure: Measure::product(&self.parts)?,
             known: self.known,
             scale: self.scale,
+            direction: self.direction,
         })
     }
 }
@@ -345,14 +391,24 @@ impl Reader {
 impl Unit {
     /// Whether no answer can have both units: both are known and they differ.
     ///
-    /// Words that the table does not have, such as "apples" and "students", contradict nothing.
+    /// Words that the table does not have, such as "apples" and "students", contradict nothing, but "square units"
+    /// contradict "cubic units".
     #[must_use]
     pub fn contradicts(&self, other: &Self) -> bool {
-        self.known
-            && other.known
-            && self.parts != other.parts
-            && !self.covers(other)
-            && !other.covers(self)
+        if let (Some(left), Some(right)) = (&self.direction, &other.direction)
+            && left != right
+        {
+            return true;
+        }
+        if self.known && other.known {
+            return self.measure != other.measure && !self.covers(other) && !other.covers(self);
+        }
+        match (self.measure.single(), other.measure.single()) {
+            (Some(("unit", left)), Some(("unit", right))) => left != right,
+            (Some(("unit", left)), Some((_, right))) if other.known => left > 1 && left != right,
+            (Some((_, left)), Some(("unit", right))) if self.known => right > 1 && left != right,
+            _ => false,
+        }
     }
 
     /// What "million" and its like multiply the value with; 1 without such a word.
@@ -361,18 +417,24 @@ impl Unit {
         self.scale
     }
 
-    /// A bare degree sign stands for degrees of any scale, and a pound may be money.
+    /// Whether it names the base of a number's digits.
+    pub(crate) fn is_base(&self) -> bool {
+        matches!(self.measure.single(), Some((name, _)) if name.starts_with("base "))
+    }
+
+    /// A bare degree sign stands for degrees of any scale, a pound may be money, and the letter of a scale of
+    /// temperature that of another unit.
     fn covers(&self, other: &Self) -> bool {
-        let [(name, 1)] = self.parts.as_slice() else {
+        let Some((scale, 1)) = other.measure.single() else {
             return false;
         };
-        let [(scale, 1)] = other.parts.as_slice() else {
-            return false;
-        };
-        match name.as_str() {
-            "degree" => matches!(scale.as_str(), "celsius" | "fahrenheit"),
-            "lb" => scale == "pound sterling",
-            _ => false,
+        match self.measure.single() {
+            Some(("degree", 1)) => matches!(scale, "celsius" | "fahrenheit"),
+            Some(("lb", 1)) => scale == "pound sterling",
+            _ => {
+                (scale == "celsius" && lookup("C").as_ref() == Some(&self.measure))
+                    || (scale == "fahrenheit" && lookup("F").as_ref() == Some(&self.measure))
+            }
         }
     }
 }

@@ -53,7 +53,7 @@ pub enum Answer {
         /// What is written behind it.
         rest: Option<Box<Self>>,
     },
-    /// Anything else, compared letter by letter but for case, space and closing punctuation.
+    /// Anything else, compared letter by letter but for space, closing punctuation and, in prose, case.
     Text(String),
 }
 

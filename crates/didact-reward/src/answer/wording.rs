@@ -1,7 +1,6 @@
 //! The words and marks around an answer.
 //!
-//! Owns what is stripped before an answer is read, how words are spelled for comparison, and the letters of multiple
-//! choice. Knows no mathematics.
+//! Owns what is stripped before an answer is read, and the letters of multiple choice. Knows no mathematics.
 
 use std::borrow::Cow;
 
@@ -54,21 +53,6 @@ pub(super) fn trim(text: &str) -> &str {
         }
         text = shorter;
     }
-}
-
-/// Words as they are compared: letter by letter but for case, space, commands that set text, and quotes.
-pub(super) fn spell(text: &str) -> String {
-    let mut plain = text.to_lowercase();
-    for command in [
-        "\\textbf", "\\textit", "\\textrm", "\\text", "\\mathrm", "\\mathbf", "\\mbox", "\\left",
-        "\\right", "\\!", "\\,", "\\;", "\\ ", "\\quad",
-    ] {
-        plain = plain.replace(command, "");
-    }
-    plain.retain(|c| {
-        !c.is_whitespace() && !matches!(c, '$' | '~' | '"' | '{' | '}' | '“' | '”' | '`' | '*')
-    });
-    plain.trim_end_matches(['.', ',', ';', ':', '!']).to_owned()
 }
 
 /// The letter of an option, and what is written behind it: `B`, `(B)`, `\text{(B)}`, `(B) 5`, `B. 5`, `Option B`.
