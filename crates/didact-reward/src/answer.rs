@@ -15,7 +15,7 @@
 //!
 //! | step | module |
 //! |---|---|
-//! | the answer in the text | `extraction` |
+//! | the answer in the text | `extraction`, `statement`, `prose`, `delimiter` |
 //! | characters to tokens | `lexer`, `command`, `literal`, `token` |
 //! | tokens to an [`Answer`] with its [`Expression`] | `reader`, `wording`, `unit`; `formula`, `named` |
 //! | equality of answers | `comparison`, `collection`, `relation`, `region` |
@@ -25,6 +25,7 @@ mod collection;
 mod command;
 mod comparison;
 pub mod countdown;
+mod delimiter;
 mod evaluation;
 mod expression;
 mod extraction;
@@ -35,10 +36,12 @@ mod literal;
 mod named;
 mod normal_form;
 mod polynomial;
+mod prose;
 mod reader;
 mod real;
 mod region;
 mod relation;
+mod statement;
 mod token;
 mod unit;
 mod value;
@@ -109,7 +112,7 @@ fn compare(
         _ => false,
     };
     if let (true, Answer::Value(_), Some(number)) = (wordy, &expected, found.number()) {
-        let answer = reader::read(number, budget)?;
+        let answer = reader::read(&number, budget)?;
         return Ok(comparison::compare(&expected, &answer, budget));
     }
     // "2,74" where 2.74 is asked for and nothing says that it is mathematics.
@@ -152,9 +155,13 @@ fn passage(text: &str) -> Passage<'_> {
         start += 1;
     }
     let text = &text[start..];
-    let text = match extraction::mathematics(text).last() {
+    let text = match delimiter::mathematics(text).last() {
         // What stands last counts: "of $100$, that is 20 %".
-        Some(last) if extraction::number(&text[last.whole.end..], true).is_none() => {
+        // What is denied does not: "it is not $5$".
+        Some(last)
+            if prose::last_number(&text[last.whole.end..]).is_none()
+                && !prose::is_denied_before(&text[..last.whole.start]) =>
+        {
             // The percent sign may stand behind the mathematics.
             let behind = text[last.whole.end..].trim_start().to_lowercase();
             let percent = ["%", "\\%", "percent", "pct"]
@@ -173,13 +180,14 @@ fn passage(text: &str) -> Passage<'_> {
 }
 
 impl Passage<'_> {
-    /// A number among words: the first behind "answer is", else the last.
-    fn number(&self) -> Option<&str> {
-        let last = match self.how {
-            Some(How::Boxed) => return None,
-            Some(_) => false,
-            None => true,
-        };
-        extraction::number(&self.text, last).map(|span| &self.text[span])
+    /// A number among words: the one that a statement states, else the last.
+    fn number(&self) -> Option<String> {
+        let number = match self.how {
+            Some(How::Boxed) => None,
+            Some(_) => prose::stated_number(&self.text),
+            None => prose::last_number(&self.text),
+        }?;
+        let sign = if number.negative { "-" } else { "" };
+        Some(format!("{sign}{}", &self.text[number.span]))
     }
 }

@@ -56,19 +56,75 @@ pub(super) fn trim(text: &str) -> &str {
     }
 }
 
+/// Commands that only set text, and those that only set space.
+const SETTING: [&str; 7] = [
+    "\\textbf", "\\textit", "\\textrm", "\\text", "\\mathrm", "\\mathbf", "\\mbox",
+];
+const SPACING: [&str; 7] = ["\\left", "\\right", "\\!", "\\,", "\\;", "\\ ", "\\quad"];
+
 /// Words as they are compared: letter by letter but for case, space, commands that set text, and quotes.
+///
+/// Braces go where they group nothing: around text, around one character, around the whole. Others stay, since
+/// `\frac{1}{12}` is not `\frac{11}{2}`.
 pub(super) fn spell(text: &str) -> String {
-    let mut plain = text.to_lowercase();
-    for command in [
-        "\\textbf", "\\textit", "\\textrm", "\\text", "\\mathrm", "\\mathbf", "\\mbox", "\\left",
-        "\\right", "\\!", "\\,", "\\;", "\\ ", "\\quad",
-    ] {
-        plain = plain.replace(command, "");
+    let text = text.to_lowercase();
+    let mut rest = text.as_str();
+    let mut spelled = String::with_capacity(rest.len());
+    // Where the groups that are open begin, and whether each is set as text.
+    let mut open: Vec<(usize, bool)> = Vec::new();
+    let mut sets = false;
+    while let Some(c) = rest.chars().next() {
+        let command = |names: &[&str]| {
+            names.iter().find_map(|name| {
+                let behind = rest.strip_prefix(name)?;
+                let goes_on = name.ends_with(|c: char| c.is_alphabetic())
+                    && behind.starts_with(|c: char| c.is_ascii_alphabetic());
+                (!goes_on).then_some(behind)
+            })
+        };
+        if let Some(behind) = command(&SETTING) {
+            rest = behind;
+            sets = true;
+            continue;
+        }
+        if let Some(behind) = command(&SPACING) {
+            rest = behind;
+            continue;
+        }
+        rest = &rest[c.len_utf8()..];
+        match c {
+            '\\' if rest.starts_with(['{', '}']) => {
+                spelled.push(c);
+                spelled.push_str(&rest[..1]);
+                rest = &rest[1..];
+            }
+            '{' => {
+                open.push((spelled.len(), sets));
+                spelled.push(c);
+            }
+            '}' => {
+                let Some((start, set)) = open.pop() else {
+                    continue;
+                };
+                let single = spelled[start + 1..].chars().nth(1).is_none();
+                if set || single || (start == 0 && rest.trim().is_empty()) {
+                    spelled.remove(start);
+                } else {
+                    spelled.push(c);
+                }
+            }
+            '$' | '~' | '"' | '“' | '”' | '`' | '*' => continue,
+            c if c.is_whitespace() => continue,
+            c => spelled.push(c),
+        }
+        sets = false;
     }
-    plain.retain(|c| {
-        !c.is_whitespace() && !matches!(c, '$' | '~' | '"' | '{' | '}' | '“' | '”' | '`' | '*')
-    });
-    plain.trim_end_matches(['.', ',', ';', ':', '!']).to_owned()
+    while let Some((start, _)) = open.pop() {
+        spelled.remove(start);
+    }
+    spelled
+        .trim_end_matches(['.', ',', ';', ':', '!'])
+        .to_owned()
 }
 
 /// The letter of an option, and what is written behind it: `B`, `(B)`, `\text{(B)}`, `(B) 5`, `B. 5`, `Option B`.
@@ -110,7 +166,7 @@ pub(super) fn choice(text: &str) -> Option<(char, String)> {
         match marked {
             Some(rest) => (first, rest),
             None if after.is_empty() => (first, after),
-            None => return None,
+            None => return reasoned(first, after),
         }
     };
     if !('A'..='J').contains(&letter) {
@@ -126,5 +182,59 @@ pub(super) fn choice(text: &str) -> Option<(char, String)> {
         || rest.starts_with("\\c")
         || rest.starts_with("\\t")
         || rest.starts_with("\\and");
-    (separated && !algebra).then(|| (letter, rest.to_owned()))
+    (separated && !algebra && !is_qualified(rest)).then(|| (letter, rest.to_owned()))
+}
+
+/// A bare letter with words that can only be its reasons or its text: `B because …`, `B - Paris`.
+fn reasoned(letter: char, after: &str) -> Option<(char, String)> {
+    let words = after.trim_start_matches([',', ' ']);
+    let reasons = ["because ", "since "]
+        .iter()
+        .any(|word| words.starts_with(word));
+    let dashed = [" - ", " – ", " — "]
+        .iter()
+        .find_map(|dash| after.strip_prefix(dash));
+    let text = dashed.filter(|text| {
+        let mut letters = text.chars();
+        letters.next().is_some_and(char::is_uppercase)
+            && letters
+                .by_ref()
+                .take(2)
+                .filter(|c| c.is_lowercase())
+                .count()
+                == 2
+    });
+    let option = ('A'..='J').contains(&letter)
+        && (reasons || text.is_some())
+        && !is_qualified(text.unwrap_or(""));
+    option.then(|| (letter, text.unwrap_or("").to_owned()))
+}
+
+/// Whether what is written behind an option says something of it or names another one: "is wrong", "and (B)", "B)".
+fn is_qualified(rest: &str) -> bool {
+    let rest = rest.trim_matches(|c: char| c.is_whitespace() || "{}".contains(c));
+    let word: String = rest
+        .chars()
+        .take_while(|c| c.is_alphabetic() || *c == '\'')
+        .collect();
+    let says = [
+        "and", "or", "nor", "but", "not", "is", "isn't", "are", "was", "cannot", "can't", "would",
+        "if", "unless",
+    ];
+    if says.contains(&word.as_str()) || rest.starts_with("\\&") || rest.starts_with("\\v") {
+        return true;
+    }
+    let is_letter = |c: char| ('A'..='J').contains(&c);
+    let mut chars = rest.chars();
+    if chars.next().is_some_and(is_letter)
+        && (chars.as_str().trim_end_matches('.').is_empty()
+            || chars.as_str().starts_with([')', '.', ':']))
+    {
+        return true;
+    }
+    rest.match_indices('(').any(|(at, _)| {
+        let mut inside = rest[at + 1..].chars();
+        let called = rest[..at].ends_with(|c: char| c.is_alphanumeric());
+        !called && inside.next().is_some_and(is_letter) && inside.next() == Some(')')
+    })
 }
