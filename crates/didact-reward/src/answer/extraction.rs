@@ -14,7 +14,7 @@ pub enum How {
     Boxed,
     /// "The final answer is …".
     FinalAnswer,
-    /// "The answer is …" or "Answer: …".
+    /// "The answer is …", "Answer: …", "The correct option is …".
     AnswerIs,
     /// `#### …`, as GSM8K ends its solutions.
     Hashes,
@@ -36,7 +36,8 @@ pub struct Extracted {
 /// Boxes and "final answer is" count before any other mark, since a text that boxes its answer may still speak of
 /// answers; among equals the last one counts. Boxes with at most commas, "and", "or" and the `x =` of the next one
 /// between them are one list.
-/// A text without any mark has no answer.
+/// A text without any mark has no answer. Where words deny a stated value or make another of it, as in "the answer is
+/// not $5$" and "is twice $5$", the answer is the sentence with those words.
 ///
 /// ```
 /// use didact_reward::answer::{How, extract_answer};

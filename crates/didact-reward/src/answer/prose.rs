@@ -238,18 +238,25 @@ const NUMERALS: &[&str] = &[
     "something",
 ];
 
+/// Behind a value a sentence is searched up to here.
+const LONGEST_SENTENCE: usize = 2_000;
+
+/// In a statement the number is searched up to here.
+const LONGEST_STATEMENT: usize = 10_000;
+
+/// At most so many bytes from the start of a text.
+pub(super) fn head(text: &str, bytes: usize) -> &str {
+    &text[..text.floor_char_boundary(bytes)]
+}
+
 /// The end of a text that is long enough for a few words. A text without space is one word, however long.
 fn tail(text: &str) -> &str {
-    let mut start = text.len().saturating_sub(80);
-    while !text.is_char_boundary(start) {
-        start += 1;
-    }
-    &text[start..]
+    &text[text.ceil_char_boundary(text.len().saturating_sub(80))..]
 }
 
 /// What is set around words and values.
 const MARKS: &[char] = &[
-    '*', '$', '`', '"', '(', ')', '\\', '[', ']', '_', '~', '“', '”',
+    '{', '}', '*', '$', '`', '"', '(', ')', '\\', '[', ']', '_', '~', '“', '”',
 ];
 
 /// A word without what is set around it, in lower case; whether punctuation ends it.
@@ -324,6 +331,7 @@ fn changed_before(words: &[String]) -> bool {
 
 /// Whether what follows on a value changes it, offers another or takes it back. `value` is the value's own text.
 fn changed_behind(value: &str, behind: &str) -> bool {
+    let behind = head(behind, LONGEST_SENTENCE);
     let behind = behind.strip_prefix("\\)").unwrap_or(behind);
     let behind = behind.trim_start_matches(['*', '$', '`', ')', '}']);
     let sentence = &behind[..behind.find(". ").unwrap_or(behind.len())];
@@ -372,6 +380,7 @@ fn continues_in_words(value: &str, sentence: &str) -> bool {
     let mut excepted = false;
     let mut words = sentence
         .split_whitespace()
+        .map(|word| word.trim_start_matches("\\text").trim_start_matches('{'))
         .map(|word| {
             (
                 plain(word.trim_start_matches([',', ';'])).0,
@@ -408,7 +417,7 @@ fn continues_in_words(value: &str, sentence: &str) -> bool {
                 _ => {}
             }
         }
-        if REJECTIONS.contains(&word) {
+        if REJECTIONS.contains(&word) || (opens && word == "mod") {
             return true;
         }
         // Another number is part of the reasons, is excepted, or stands for something else.
@@ -425,18 +434,14 @@ fn names_another(word: &str, value: &str) -> bool {
     if NUMERALS.contains(&word) {
         return true;
     }
-    let mut rest = word;
-    while let Some(at) = rest.find(|c: char| c.is_ascii_digit()) {
-        rest = &rest[at..];
-        let length = rest
-            .find(|c: char| !c.is_ascii_digit() && c != '.' && c != ',')
-            .unwrap_or(rest.len());
-        if !value.contains(rest[..length].trim_end_matches(['.', ','])) {
-            return true;
-        }
-        rest = &rest[length..];
-    }
-    false
+    numbers(word).any(|number| !numbers(value).any(|own| own == number))
+}
+
+/// The numbers of a text, as they are written.
+fn numbers(text: &str) -> impl Iterator<Item = &str> {
+    text.split(|c: char| !c.is_ascii_digit() && c != '.' && c != ',')
+        .map(|number| number.trim_matches(['.', ',']))
+        .filter(|number| !number.is_empty())
 }
 
 /// Whether letters right behind a number are a unit as it is often glued to one: "5km", but not "5x" or "5th".
@@ -487,11 +492,16 @@ pub(super) fn is_denied_before(before: &str) -> bool {
 }
 
 /// The number of a statement, whose words must leave no doubt which one is meant and what becomes of it.
-pub(super) fn stated_number(text: &str) -> Option<Number> {
+pub(super) fn stated_number(statement: &str) -> Option<Number> {
+    let text = head(statement, LONGEST_STATEMENT);
     let mut denied = false;
     let mut from = 0;
     while let Some(place) = next_number(text, from) {
         from = place.span.end;
+        // Digits that are cut off are another number.
+        if from == text.len() && from < statement.len() {
+            return None;
+        }
         if !place.alone {
             // `x_1` and "Q3" are names; other signs before a number make an expression of it.
             let before = text[..place.span.start].chars().next_back();

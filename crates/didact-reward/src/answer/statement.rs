@@ -7,10 +7,16 @@ use std::ops::Range;
 
 use super::delimiter::mathematics;
 use super::extraction::{Extracted, How, is_separator};
-use super::prose::{is_denial, is_kept};
+use super::prose::{head, is_denial, is_kept};
 
 /// What an answer is called.
-const NAMES: [&str; 3] = ["answer", "correct option", "correct choice"];
+const NAMES: [&str; 5] = [
+    "answer",
+    "correct option",
+    "correct choice",
+    "best option",
+    "best choice",
+];
 
 /// An answer and its delimiters are no longer than this, whatever follows on their line.
 const LONGEST_ANSWER: usize = 10_000;
@@ -109,14 +115,6 @@ fn after_statement(text: &str, lower: &str, from: usize) -> Option<usize> {
 /// A sentence is searched for its verb up to here.
 const LONGEST_SENTENCE: usize = 1_000;
 
-/// At most so many bytes from the start of a text.
-fn head(text: &str, mut bytes: usize) -> &str {
-    while !text.is_char_boundary(bytes.min(text.len())) {
-        bytes -= 1;
-    }
-    &text[..bytes.min(text.len())]
-}
-
 /// "Final Answer: The volume of $ABCD$ is 120": where the sentence behind the colon comes to its verb.
 fn behind_subject(text: &str, start: usize) -> Option<usize> {
     let rest = text[start..].trim_start_matches([' ', '*', '\n']);
@@ -180,6 +178,9 @@ fn statement_span(text: &str, start: usize, how: How) -> Range<usize> {
         .map(|(at, _)| at)
         .find(|at| !rest[..*at].ends_with(|c: char| c.is_ascii_uppercase()) || *at > 1)
         .unwrap_or(line);
+    // "5, not 6" is 5.
+    let excepted = rest[..sentence].find(", not ").filter(|at| *at > 0);
+    let sentence = excepted.unwrap_or(sentence);
     let sentence = rest[..sentence]
         .trim_end()
         .trim_end_matches(['.', '*', ' '])

@@ -109,6 +109,8 @@ fn texts() -> Vec<String> {
         repeat("(1", 10_000),
         format!("The answer is {}", repeat("not 1 ", 100_000)),
         format!("The answer is {}", repeat("n't=1", 100_000)),
+        format!("The answer is 1 apple {}", repeat("or so ", 100_000)),
+        repeat("correct option is best choice is ", 20_000),
         repeat(r"\text{", 2_000),
         repeat("1 ", 1_000),
         repeat("!", 2_000),

@@ -131,6 +131,7 @@ fn options_with_their_reasons() {
             ("B", "The answer is B - Paris."),
             ("B", "The correct option is (B)."),
             ("B", "The correct choice is B."),
+            ("B", "The best choice is (B), not (C)."),
         ],
         &[
             ("C", "The answer is B because C fails."),
@@ -221,7 +222,6 @@ fn words_that_change_a_number() {
             ("5", "The answer is 5 more apples."),
             ("5", "The answer is given by $5$."),
             ("5", "The answer is 5</answer>"),
-            ("6", "The answer is 6. So the answer is clear."),
         ],
         &[
             ("20", "The answer is 20 minus 5, which is 15."),
@@ -229,6 +229,8 @@ fn words_that_change_a_number() {
             ("5", "It is not $5$."),
             ("5", "The answer is 5. No, the answer is not 5."),
             ("113", "Final answer: $m-n=113$, so $m+n=131$"),
+            ("600", "Final answer: $m-n=600$, so $m+n=60$"),
+            ("5", r"The answer is $5\text{ (mod }7)$."),
         ],
     );
 }
