@@ -14,235 +14,58 @@ pub(super) struct Number {
     pub(super) negative: bool,
 }
 
+// Lists of words, with spaces between them.
+
 /// Words before a value, next to it, that make it another or leave it open.
-const BEFORE: &[&str] = &[
-    "above",
-    "absolute",
-    "almost",
-    "below",
-    "beneath",
-    "besides",
-    "between",
-    "beyond",
-    "but",
-    "cos",
-    "cube",
-    "double",
-    "either",
-    "exceeding",
-    "except",
-    "excluding",
-    "exp",
-    "factorial",
-    "greater",
-    "half",
-    "inverse",
-    "least",
-    "less",
-    "ln",
-    "log",
-    "minus",
-    "mod",
-    "modulo",
-    "more",
-    "most",
-    "negative",
-    "over",
-    "plus",
-    "power",
-    "quadruple",
-    "reciprocal",
-    "sin",
-    "square",
-    "tan",
-    "than",
-    "thrice",
-    "times",
-    "triple",
-    "twice",
-    "under",
-    "unlike",
-    "versus",
-    "without",
-];
+const BEFORE: &str = "\
+    above absolute almost below beneath besides between beyond but cos cube double either exceeding except \
+    excluding exp factorial greater half inverse least less ln log minus mod modulo more most negative over plus \
+    power quadruple reciprocal sin square tan than thrice times triple twice under unlike versus without";
 
 /// Words that do so with an "of" between them and the value: "half of 5".
-const BEFORE_OF: &[&str] = &[
-    "complement",
-    "cosine",
-    "cube",
-    "difference",
-    "double",
-    "factorial",
-    "half",
-    "instead",
-    "inverse",
-    "inverses",
-    "log",
-    "logarithm",
-    "magnitude",
-    "multiple",
-    "multiples",
-    "negation",
-    "negative",
-    "opposite",
-    "out",
-    "percent",
-    "power",
-    "powers",
-    "product",
-    "quarter",
-    "quotient",
-    "range",
-    "ratio",
-    "reciprocal",
-    "root",
-    "roots",
-    "sine",
-    "square",
-    "sum",
-    "tangent",
-    "third",
-    "thirds",
-    "triple",
-    "twice",
-];
+const BEFORE_OF: &str = "\
+    complement cosine cube difference double factorial half instead inverse inverses log logarithm magnitude \
+    multiple multiples negation negative opposite out percent power powers product quarter quotient range ratio \
+    reciprocal root roots sine square sum tangent third thirds triple twice";
 
 /// Words that do so with a "by" between them and the value.
-const BEFORE_BY: &[&str] = &[
-    "decreased",
-    "divided",
-    "increased",
-    "multiplied",
-    "raised",
-    "reduced",
-];
+const BEFORE_BY: &str = "decreased divided increased multiplied raised reduced";
 
 /// Words behind a value, next to it, that make it another or leave it open.
-const BEHIND: &[&str] = &[
-    "billion",
-    "choose",
-    "cubed",
-    "divided",
-    "dozen",
-    "eighths",
-    "factorial",
-    "fifths",
-    "fourths",
-    "halves",
-    "hundred",
-    "hundredths",
-    "million",
-    "minus",
-    "mod",
-    "modulo",
-    "multiplied",
-    "ninths",
-    "or",
-    "out",
-    "over",
-    "plus",
-    "point",
-    "quarters",
-    "raised",
-    "sevenths",
-    "sixths",
-    "squared",
-    "tenths",
-    "thirds",
-    "thousand",
-    "thousandths",
-    "times",
-    "to",
-    "trillion",
-];
+const BEHIND: &str = "\
+    billion choose cubed divided dozen eighths factorial fifths fourths halves hundred hundredths million minus \
+    mod modulo multiplied ninths or out over plus point quarters raised sevenths sixths squared tenths thirds \
+    thousand thousandths times to trillion";
 
 /// What "and" may be followed by where a new clause begins.
-const GOES_ON: &[&str] = &[
-    "hence",
-    "i",
-    "it",
-    "so",
-    "that",
-    "the",
-    "therefore",
-    "this",
-    "we",
-];
+const GOES_ON: &str = "hence i it so that the therefore this we";
 
 /// Words behind a value after which its reasons follow, or its rounded form: numbers there are not offered for it.
-const REASONS: &[&str] = &[
-    "about",
-    "after",
-    "approx",
-    "approximately",
-    "as",
-    "because",
-    "due",
-    "equivalently",
-    "every",
-    "for",
-    "from",
-    "given",
-    "if",
-    "per",
-    "roughly",
-    "since",
-    "using",
-    "via",
-    "when",
-    "where",
-    "≈",
-];
+const REASONS: &str = "\
+    about after approx approximately as because due equivalently every for from given if per roughly since using \
+    via when where ≈";
 
 /// Words after which another number takes the place of the value before them.
-const RETRACTIONS: &[&str] = &[
-    "actually",
-    "although",
-    "but",
-    "corrected",
-    "correction",
-    "however",
-    "instead",
-    "rather",
-    "sorry",
-    "though",
-    "turned",
-    "unless",
-    "wait",
-];
+const RETRACTIONS: &str = "\
+    actually although but corrected correction however instead rather sorry though turned unless wait";
 
 /// Words that take a value back and offer none.
-const REJECTIONS: &[&str] = &["false", "incorrect", "mistaken", "wrong"];
+const REJECTIONS: &str = "false incorrect mistaken wrong";
 
 /// Numbers that are written as words. "One" is not among them: it is a pronoun too.
-const NUMERALS: &[&str] = &[
-    "zero",
-    "two",
-    "three",
-    "four",
-    "five",
-    "six",
-    "seven",
-    "eight",
-    "nine",
-    "ten",
-    "eleven",
-    "twelve",
-    "twenty",
-    "thirty",
-    "forty",
-    "fifty",
-    "hundred",
-    "half",
-    "something",
-];
+const NUMERALS: &str = "\
+    zero two three four five six seven eight nine ten eleven twelve twenty thirty forty fifty hundred half \
+    something";
 
 /// Behind a value a sentence is searched up to here.
 const LONGEST_SENTENCE: usize = 2_000;
 
 /// In a statement the number is searched up to here.
 const LONGEST_STATEMENT: usize = 10_000;
+
+fn among(list: &str, word: &str) -> bool {
+    list.split(' ').any(|listed| listed == word)
+}
 
 /// At most so many bytes from the start of a text.
 pub(super) fn head(text: &str, bytes: usize) -> &str {
@@ -306,7 +129,7 @@ fn is_denied(words: &[String]) -> bool {
 }
 
 fn is_numeral(word: &str) -> bool {
-    word.starts_with(|c: char| c.is_ascii_digit()) || NUMERALS.contains(&word)
+    word.starts_with(|c: char| c.is_ascii_digit()) || among(NUMERALS, word)
 }
 
 /// Whether the words that end here change the value behind them or leave it open.
@@ -316,15 +139,15 @@ fn changed_before(words: &[String]) -> bool {
     if word(0) == "but" && words[1..].iter().any(|word| denies(word)) {
         return false;
     }
-    BEFORE.contains(&word(0))
+    among(BEFORE, word(0))
         || word(0).ends_with("root")
         || (word(0) == "of"
             && words
                 .iter()
                 .skip(1)
                 .take(2)
-                .any(|word| BEFORE_OF.contains(&word.as_str())))
-        || (word(0) == "by" && BEFORE_BY.contains(&word(1)))
+                .any(|word| among(BEFORE_OF, word.as_str())))
+        || (word(0) == "by" && among(BEFORE_BY, word(1)))
         || (word(0) == "to" && word(1) == "up")
         || (word(0) == "base" && word(1).starts_with("log"))
 }
@@ -393,8 +216,8 @@ fn continues_in_words(value: &str, sentence: &str) -> bool {
     while let Some((word, opens)) = words.next() {
         let word = word.as_str();
         let next = words.peek().map_or("", |(word, _)| word.as_str());
-        reasons |= opens || REASONS.contains(&word);
-        retracted |= RETRACTIONS.contains(&word);
+        reasons |= opens || among(REASONS, word);
+        retracted |= among(RETRACTIONS, word);
         if first && !opens {
             let about = matches!(
                 next,
@@ -403,7 +226,7 @@ fn continues_in_words(value: &str, sentence: &str) -> bool {
             match word {
                 "or" if about => {}
                 "to" if next == "the" && sentence.contains("nearest") => reasons = true,
-                "and" if !GOES_ON.contains(&next) => return true,
+                "and" if !among(GOES_ON, next) => return true,
                 "in" if is_numeral(next) => return true,
                 "less" | "more" | "fewer" | "greater"
                     if matches!(next, "than" | "or") || is_numeral(next) =>
@@ -413,11 +236,11 @@ fn continues_in_words(value: &str, sentence: &str) -> bool {
                 "percent" if next == "of" => return true,
                 // "5, not 6".
                 "not" => excepted = true,
-                _ if BEHIND.contains(&word) => return true,
+                _ if among(BEHIND, word) => return true,
                 _ => {}
             }
         }
-        if REJECTIONS.contains(&word) || (opens && word == "mod") {
+        if among(REJECTIONS, word) || (opens && word == "mod") {
             return true;
         }
         // Another number is part of the reasons, is excepted, or stands for something else.
@@ -431,7 +254,7 @@ fn continues_in_words(value: &str, sentence: &str) -> bool {
 
 /// Whether a word holds a number that is no part of the value.
 fn names_another(word: &str, value: &str) -> bool {
-    if NUMERALS.contains(&word) {
+    if among(NUMERALS, word) {
         return true;
     }
     numbers(word).any(|number| !numbers(value).any(|own| own == number))
