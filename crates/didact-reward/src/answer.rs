@@ -15,7 +15,7 @@
 //!
 //! | step | module |
 //! |---|---|
-//! | the answer in the text | `extraction` |
+//! | the answer in the text | `extraction`, `statement`, `prose`, `delimiter` |
 //! | characters to tokens | `lexer`, `command`, `literal`, `calendar`, `token` |
 //! | tokens to an [`Answer`] with its [`Expression`] | `reader`, `wording`, `unit`, `measure`; `formula`, `named`, `calls` |
 //! | equality of answers | `comparison`, `collection`, `relation`, `region`, `spelling` |
@@ -27,6 +27,7 @@ mod collection;
 mod command;
 mod comparison;
 pub mod countdown;
+mod delimiter;
 mod evaluation;
 mod expression;
 mod extraction;
@@ -38,11 +39,13 @@ mod measure;
 mod named;
 mod normal_form;
 mod polynomial;
+mod prose;
 mod reader;
 mod real;
 mod region;
 mod relation;
 mod spelling;
+mod statement;
 mod token;
 mod unit;
 mod value;
@@ -112,12 +115,13 @@ fn compare(
         Ok(Answer::Text(_)) | Err(Undecided::TooLong) => true,
         _ => false,
     };
-    if let (true, Answer::Value(_), Some(span)) = (wordy, &expected, found.number()) {
-        let (number, behind) = (&found.text[span.clone()], &found.text[span.end..]);
-        if unit::is_changed(number, behind) {
+    if let (true, Answer::Value(_), Some(number)) = (wordy, &expected, found.number()) {
+        let (written, behind) = found.text[number.span.start..].split_at(number.span.len());
+        if unit::is_changed(written, behind) {
             return Ok(Verdict::no(Why::DifferentValue));
         }
-        let answer = reader::read(number, budget)?;
+        let sign = if number.negative { "-" } else { "" };
+        let answer = reader::read(&format!("{sign}{written}"), budget)?;
         return Ok(comparison::compare(&expected, &answer, budget));
     }
     // "2,74" where 2.74 is asked for and nothing says that it is mathematics.
@@ -160,9 +164,13 @@ fn passage(text: &str) -> Passage<'_> {
         start += 1;
     }
     let text = &text[start..];
-    let text = match extraction::mathematics(text).last() {
+    let text = match delimiter::mathematics(text).last() {
         // What stands last counts: "of $100$, that is 20 %".
-        Some(last) if extraction::number(&text[last.whole.end..], true).is_none() => {
+        // What is denied does not: "it is not $5$".
+        Some(last)
+            if prose::last_number(&text[last.whole.end..]).is_none()
+                && !prose::is_denied_before(&text[..last.whole.start]) =>
+        {
             // The percent sign may stand behind the mathematics.
             let behind = text[last.whole.end..].trim_start().to_lowercase();
             let percent = ["%", "\\%", "percent", "pct"]
@@ -181,13 +189,12 @@ fn passage(text: &str) -> Passage<'_> {
 }
 
 impl Passage<'_> {
-    /// A number among words: the first behind "answer is", else the last.
-    fn number(&self) -> Option<std::ops::Range<usize>> {
-        let last = match self.how {
-            Some(How::Boxed) => return None,
-            Some(_) => false,
-            None => true,
-        };
-        extraction::number(&self.text, last)
+    /// A number among words: the one that a statement states, else the last.
+    fn number(&self) -> Option<prose::Number> {
+        match self.how {
+            Some(How::Boxed) => None,
+            Some(_) => prose::stated_number(&self.text),
+            None => prose::last_number(&self.text),
+        }
     }
 }

@@ -47,17 +47,28 @@ impl Fraction {
         self.as_polynomial().ok()?.as_constant()
     }
 
-    fn plus(&self, other: &Self, budget: &mut Budget) -> Normal {
-        if self.denominator == other.denominator {
+    /// How many parts it holds at any depth.
+    pub(crate) fn weight(&self) -> u64 {
+        self.numerator.weight() + self.denominator.weight()
+    }
+
+    /// Whether both have the same denominator; the comparison is paid for.
+    fn shares_denominator(&self, other: &Self, budget: &mut Budget) -> Result<bool, Undecided> {
+        budget.spend(self.denominator.weight())?;
+        Ok(self.denominator == other.denominator)
+    }
+
+    fn plus(self, other: Self, budget: &mut Budget) -> Normal {
+        if self.shares_denominator(&other, budget)? {
             return Ok(Self {
-                numerator: self.numerator.plus(&other.numerator, budget)?,
-                denominator: self.denominator.clone(),
+                numerator: self.numerator.plus(other.numerator, budget)?,
+                denominator: self.denominator,
             });
         }
         let left = self.numerator.times(&other.denominator, budget)?;
         let right = other.numerator.times(&self.denominator, budget)?;
         Ok(Self {
-            numerator: left.plus(&right, budget)?,
+            numerator: left.plus(right, budget)?,
             denominator: self.denominator.times(&other.denominator, budget)?,
         })
     }
@@ -75,11 +86,11 @@ impl Fraction {
         }
         let Some((monomial, coefficient)) = self.numerator.as_term() else {
             return Ok(Self {
-                numerator: self.denominator.clone(),
-                denominator: self.numerator.clone(),
+                numerator: self.denominator.copy(budget)?,
+                denominator: self.numerator.copy(budget)?,
             });
         };
-        let inverse = monomial.scaled(-Exponent::one())?;
+        let inverse = monomial.scaled(-Exponent::one(), budget)?;
         let inverse = Polynomial::term(coefficient.recip(), inverse);
         Ok(self.denominator.times(&inverse, budget)?.into())
     }
@@ -90,12 +101,13 @@ impl Fraction {
         other: &Self,
         budget: &mut Budget,
     ) -> Result<Polynomial, Undecided> {
-        if self.denominator == other.denominator {
-            return self.numerator.minus(&other.numerator, budget);
+        if self.shares_denominator(other, budget)? {
+            let left = self.numerator.copy(budget)?;
+            return left.minus(other.numerator.copy(budget)?, budget);
         }
         let left = self.numerator.times(&other.denominator, budget)?;
         let right = other.numerator.times(&self.denominator, budget)?;
-        left.minus(&right, budget)
+        left.minus(right, budget)
     }
 
     fn power(&self, exponent: Exponent, budget: &mut Budget) -> Normal {
@@ -103,9 +115,9 @@ impl Fraction {
         if exponent.is_integer() {
             let whole = exponent.to_integer();
             let base = if whole < 0 {
-                self.inverse(budget)?
+                &self.inverse(budget)?
             } else {
-                self.clone()
+                self
             };
             let whole = u32::try_from(whole.unsigned_abs()).map_err(|_| Undecided::TooLarge)?;
             if whole == 0 && base.numerator.is_zero() {
@@ -135,10 +147,10 @@ fn root(
     }
     if let Some((monomial, coefficient)) = base.as_term() {
         let numeric = rational_root(coefficient, exponent, monomial.is_one(), budget)?;
-        let rest = monomial_root(monomial, exponent)?;
+        let rest = monomial_root(monomial, exponent, budget)?;
         return numeric.times(&rest, budget);
     }
-    let (content, sum) = base.content();
+    let (content, sum) = base.copy(budget)?.content();
     let numeric = rational_root(&content, exponent, false, budget)?;
     let sum = Monomial::of(Atom::Sum(Box::new(sum)), exponent);
     // Multiplying takes out the whole part of the exponent.
@@ -183,7 +195,13 @@ fn rational_root(
 }
 
 /// The power of a product of atoms: of its factors where that is an identity for all real values.
-fn monomial_root(monomial: &Monomial, exponent: Exponent) -> Result<Polynomial, Undecided> {
+fn monomial_root(
+    monomial: &Monomial,
+    exponent: Exponent,
+    budget: &mut Budget,
+) -> Result<Polynomial, Undecided> {
+    // Every atom is copied.
+    budget.spend(monomial.weight())?;
     let mut outside = Monomial::default();
     let mut inside = Monomial::default();
     for (atom, power) in &monomial.0 {
@@ -240,7 +258,7 @@ pub(crate) fn normalise(expression: &Expression, budget: &mut Budget) -> Normal 
         Expression::Sum(terms) => {
             let mut sum = Fraction::from(Polynomial::default());
             for term in terms {
-                sum = sum.plus(&normalise(term, budget)?, budget)?;
+                sum = sum.plus(normalise(term, budget)?, budget)?;
             }
             Ok(sum)
         }
@@ -299,26 +317,30 @@ fn power(base: &Fraction, exponent: &Fraction, budget: &mut Budget) -> Normal {
     for (monomial, coefficient) in &exponent.as_polynomial()?.0 {
         let coefficient = as_exponent(coefficient)?;
         if monomial.is_one() {
-            let part = Fraction::from(base.clone()).power(coefficient, budget)?;
+            let part = Fraction::from(base.copy(budget)?).power(coefficient, budget)?;
             product = product.times(part.as_polynomial()?, budget)?;
             continue;
         }
         let mut term = Monomial::default();
-        let mut insert = |base: Polynomial, exponent: Exponent| {
-            let atom = Atom::Exponential(Box::new(base), Box::new(monomial.clone()));
-            term.0.insert(atom, exponent);
-        };
+        let mut insert =
+            |base: Polynomial, exponent: Exponent, budget: &mut Budget| -> Result<(), Undecided> {
+                // Copied here, compared with the atoms before it.
+                budget.spend(2 * (base.weight() + monomial.weight()))?;
+                let atom = Atom::Exponential(Box::new(base), Box::new(monomial.clone()));
+                term.0.insert(atom, exponent);
+                Ok(())
+            };
         match base.as_constant() {
             Some(number) if number.is_positive() => {
                 for (part, sign) in [(number.numer(), 1), (number.denom(), -1)] {
                     for (prime, power) in factor(part, budget)? {
                         let prime = Polynomial::constant(BigRational::from_integer(prime));
                         let power = Exponent::from_integer(power * sign) * coefficient;
-                        insert(prime, check_exponent(power)?);
+                        insert(prime, check_exponent(power)?, budget)?;
                     }
                 }
             }
-            _ => insert(base.clone(), coefficient),
+            _ => insert(base.copy(budget)?, coefficient, budget)?,
         }
         let term = Polynomial::term(BigRational::one(), term);
         product = product.times(&term, budget)?;
@@ -390,7 +412,7 @@ fn logarithm(value: &BigRational, budget: &mut Budget) -> Result<Polynomial, Und
         for (prime, power) in factor(part, budget)? {
             let term = Polynomial::atom(Atom::PrimeLogarithm(prime));
             let power = BigRational::from_integer((power * sign).into());
-            sum = sum.plus(&term.scaled(&power), budget)?;
+            sum = sum.plus(term.scaled(&power), budget)?;
         }
     }
     Ok(sum)

@@ -3,8 +3,12 @@
 //! Owns monomials and polynomials over the rationals, in variables, π, e, i, roots and unread functions. A product
 //! of roots of primes is one monomial, and distinct ones are linearly independent over the rationals (Besicovitch,
 //! 1940), so that sums of roots have one normal form. Knows no tree of an expression.
+//!
+//! An atom may hold whole polynomials, and those atoms of their own. Whatever copies or compares is therefore charged
+//! by weight, which counts the parts at every depth, and not by the number of terms.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use num_bigint::BigInt;
 use num_integer::Integer;
@@ -35,6 +39,21 @@ pub(crate) enum Atom {
     Exponential(Box<Polynomial>, Box<Monomial>),
     /// A function of arguments in normal form.
     Function(Function, Vec<Fraction>),
+}
+
+impl Atom {
+    /// How many parts it holds at any depth: what it takes to copy or to compare it.
+    fn weight(&self) -> u64 {
+        let held = match self {
+            Self::Imaginary | Self::Pi | Self::Euler => 0,
+            Self::Prime(number) | Self::PrimeLogarithm(number) => number.bits() / 64,
+            Self::Symbol(name) => name.len() as u64 / 16,
+            Self::Sum(sum) => sum.weight(),
+            Self::Exponential(base, exponent) => base.weight() + exponent.weight(),
+            Self::Function(_, arguments) => arguments.iter().map(Fraction::weight).sum(),
+        };
+        1 + held
+    }
 }
 
 /// A product of powers.
@@ -72,7 +91,7 @@ impl Monomial {
         other: &Self,
         budget: &mut Budget,
     ) -> Result<(BigRational, Self, Vec<(Polynomial, u32)>), Undecided> {
-        budget.spend(MONOMIAL_STEPS + 8 * (self.0.len() + other.0.len()) as u64)?;
+        budget.spend(MONOMIAL_STEPS + 8 * (self.weight() + other.weight()))?;
         let mut merged = self.0.clone();
         for (atom, exponent) in &other.0 {
             let sum = merged.entry(atom.clone()).or_insert_with(Exponent::zero);
@@ -121,8 +140,18 @@ impl Monomial {
         Ok((factor, Self(kept), powers))
     }
 
+    /// How many parts it holds at any depth.
+    pub(crate) fn weight(&self) -> u64 {
+        self.0.keys().map(Atom::weight).sum()
+    }
+
     /// The monomial to a power, for exponents with which that is an identity.
-    pub(crate) fn scaled(&self, exponent: Exponent) -> Result<Self, Undecided> {
+    pub(crate) fn scaled(
+        &self,
+        exponent: Exponent,
+        budget: &mut Budget,
+    ) -> Result<Self, Undecided> {
+        budget.spend(self.weight())?;
         let scaled = self
             .0
             .iter()
@@ -183,36 +212,53 @@ impl Polynomial {
         monomial.is_one().then(|| coefficient.clone())
     }
 
-    pub(crate) fn plus(&self, other: &Self, budget: &mut Budget) -> Result<Self, Undecided> {
-        let mut sum = self.0.clone();
-        for (monomial, coefficient) in &other.0 {
-            budget.spend_on(coefficient)?;
-            let entry = sum
-                .entry(monomial.clone())
-                .or_insert_with(BigRational::zero);
-            *entry += coefficient;
-            if entry.is_zero() {
-                sum.remove(monomial);
-            }
-        }
-        budget.check_terms(sum.len())?;
-        Ok(Self(sum))
+    /// How many parts it holds at any depth.
+    pub(crate) fn weight(&self) -> u64 {
+        let term = |(monomial, coefficient): (&Monomial, &BigRational)| {
+            let bits = coefficient.numer().bits() + coefficient.denom().bits();
+            1 + bits / 64 + monomial.weight()
+        };
+        self.0.iter().map(term).sum()
     }
 
-    pub(crate) fn scaled(&self, factor: &BigRational) -> Self {
+    /// A copy that is paid for.
+    pub(crate) fn copy(&self, budget: &mut Budget) -> Result<Self, Undecided> {
+        budget.spend(self.weight())?;
+        Ok(self.clone())
+    }
+
+    pub(crate) fn plus(mut self, other: Self, budget: &mut Budget) -> Result<Self, Undecided> {
+        for (monomial, coefficient) in other.0 {
+            budget.spend_on(&coefficient)?;
+            budget.spend(monomial.weight())?;
+            match self.0.entry(monomial) {
+                Entry::Vacant(place) => {
+                    place.insert(coefficient);
+                }
+                Entry::Occupied(mut place) => {
+                    *place.get_mut() += coefficient;
+                    if place.get().is_zero() {
+                        place.remove();
+                    }
+                }
+            }
+        }
+        budget.check_terms(self.0.len())?;
+        Ok(self)
+    }
+
+    pub(crate) fn scaled(mut self, factor: &BigRational) -> Self {
         if factor.is_zero() {
             return Self::default();
         }
-        Self(
-            self.0
-                .iter()
-                .map(|(m, c)| (m.clone(), c * factor))
-                .collect(),
-        )
+        for coefficient in self.0.values_mut() {
+            *coefficient *= factor;
+        }
+        self
     }
 
-    pub(crate) fn minus(&self, other: &Self, budget: &mut Budget) -> Result<Self, Undecided> {
-        self.plus(&other.scaled(&-BigRational::one()), budget)
+    pub(crate) fn minus(self, other: Self, budget: &mut Budget) -> Result<Self, Undecided> {
+        self.plus(other.scaled(&-BigRational::one()), budget)
     }
 
     pub(crate) fn times(&self, other: &Self, budget: &mut Budget) -> Result<Self, Undecided> {
@@ -228,36 +274,17 @@ impl Polynomial {
                 for (sum, power) in powers {
                     term = term.times(&sum.power(power, budget)?, budget)?;
                 }
-                product = if term.0.len() == 1 {
-                    product.plus_term(term, budget)?
-                } else {
-                    product.plus(&term, budget)?
-                };
+                product = product.plus(term, budget)?;
             }
         }
         Ok(product)
-    }
-
-    fn plus_term(mut self, term: Self, budget: &Budget) -> Result<Self, Undecided> {
-        for (monomial, coefficient) in term.0 {
-            let entry = self
-                .0
-                .entry(monomial.clone())
-                .or_insert_with(BigRational::zero);
-            *entry += coefficient;
-            if entry.is_zero() {
-                self.0.remove(&monomial);
-            }
-        }
-        budget.check_terms(self.0.len())?;
-        Ok(self)
     }
 
     pub(crate) fn power(&self, exponent: u32, budget: &mut Budget) -> Result<Self, Undecided> {
         if let Some((monomial, coefficient)) = self.as_term() {
             let top = budget.power(coefficient.numer(), exponent.into())?;
             let bottom = budget.power(coefficient.denom(), exponent.into())?;
-            let scaled = monomial.scaled(Exponent::from_integer(exponent.into()))?;
+            let scaled = monomial.scaled(Exponent::from_integer(exponent.into()), budget)?;
             let scaled = Self::term(BigRational::new(top, bottom), scaled);
             // Multiplying by 1 takes out what has become whole.
             return scaled.times(&Self::one(), budget);
@@ -274,7 +301,7 @@ impl Polynomial {
 
     /// The positive rational that all coefficients share, and what is left with a positive first coefficient or its
     /// negative.
-    pub(crate) fn content(&self) -> (BigRational, Self) {
+    pub(crate) fn content(self) -> (BigRational, Self) {
         let mut numerator = BigInt::zero();
         let mut denominator = BigInt::one();
         for coefficient in self.0.values() {
@@ -282,7 +309,7 @@ impl Polynomial {
             denominator = denominator.lcm(coefficient.denom());
         }
         if numerator.is_zero() {
-            return (BigRational::one(), self.clone());
+            return (BigRational::one(), self);
         }
         let content = BigRational::new(numerator, denominator);
         let rest = self.scaled(&content.recip());

@@ -94,7 +94,7 @@ pub(super) fn choice(text: &str) -> Option<(char, String)> {
         match marked {
             Some(rest) => (first, rest),
             None if after.is_empty() => (first, after),
-            None => return None,
+            None => return reasoned(first, after),
         }
     };
     if !('A'..='J').contains(&letter) {
@@ -110,5 +110,59 @@ pub(super) fn choice(text: &str) -> Option<(char, String)> {
         || rest.starts_with("\\c")
         || rest.starts_with("\\t")
         || rest.starts_with("\\and");
-    (separated && !algebra).then(|| (letter, rest.to_owned()))
+    (separated && !algebra && !is_qualified(rest)).then(|| (letter, rest.to_owned()))
+}
+
+/// A bare letter with words that can only be its reasons or its text: `B because …`, `B - Paris`.
+fn reasoned(letter: char, after: &str) -> Option<(char, String)> {
+    let words = after.trim_start_matches([',', ' ']);
+    let reasons = ["because ", "since "]
+        .iter()
+        .any(|word| words.starts_with(word));
+    let dashed = [" - ", " – ", " — "]
+        .iter()
+        .find_map(|dash| after.strip_prefix(dash));
+    let text = dashed.filter(|text| {
+        let mut letters = text.chars();
+        letters.next().is_some_and(char::is_uppercase)
+            && letters
+                .by_ref()
+                .take(2)
+                .filter(|c| c.is_lowercase())
+                .count()
+                == 2
+    });
+    let option = ('A'..='J').contains(&letter)
+        && (reasons || text.is_some())
+        && !is_qualified(text.unwrap_or(""));
+    option.then(|| (letter, text.unwrap_or("").to_owned()))
+}
+
+/// Whether what is written behind an option says something of it or names another one: "is wrong", "and (B)", "B)".
+fn is_qualified(rest: &str) -> bool {
+    let rest = rest.trim_matches(|c: char| c.is_whitespace() || "{}".contains(c));
+    let word: String = rest
+        .chars()
+        .take_while(|c| c.is_alphabetic() || *c == '\'')
+        .collect();
+    let says = [
+        "and", "or", "nor", "but", "not", "is", "isn't", "are", "was", "cannot", "can't", "would",
+        "if", "unless",
+    ];
+    if says.contains(&word.as_str()) || rest.starts_with("\\&") || rest.starts_with("\\v") {
+        return true;
+    }
+    let is_letter = |c: char| ('A'..='J').contains(&c);
+    let mut chars = rest.chars();
+    if chars.next().is_some_and(is_letter)
+        && (chars.as_str().trim_end_matches('.').is_empty()
+            || chars.as_str().starts_with([')', '.', ':']))
+    {
+        return true;
+    }
+    rest.match_indices('(').any(|(at, _)| {
+        let mut inside = rest[at + 1..].chars();
+        let called = rest[..at].ends_with(|c: char| c.is_alphanumeric());
+        !called && inside.next().is_some_and(is_letter) && inside.next() == Some(')')
+    })
 }

@@ -7,6 +7,15 @@ use didact_reward::answer::{countdown, verify};
 /// What one comparison may take; unoptimised code is given more.
 const LIMIT: Duration = Duration::from_millis(if cfg!(debug_assertions) { 1_000 } else { 200 });
 
+/// A power of a sum in which `function` stands around the same again.
+fn nested(function: &str, times: usize) -> String {
+    let mut text = String::from("x");
+    for _ in 0..times {
+        text = format!("(x+y+z+{})^{{5}}", function.replace('%', &text));
+    }
+    text
+}
+
 fn texts() -> Vec<String> {
     let repeat = |text: &str, n: usize| text.repeat(n);
     vec![
@@ -68,11 +77,40 @@ fn texts() -> Vec<String> {
                 .collect::<Vec<_>>()
                 .join(r"\cup")
         ),
+        // Functions of sums of functions of sums: few terms, each with much inside.
+        nested("|%|", 4),
+        nested(r"\sin(%)", 4),
+        nested(r"\sqrt{%}", 4),
+        nested(r"\lfloor % \rfloor", 4),
+        nested(r"\arctan(%)", 4),
+        nested("2^{%}", 4),
+        nested("y^{%}", 4),
+        nested(r"\frac{1}{%}", 4),
+        nested("|%|", 6),
+        format!("{0}+2{0}+3{0}+4{0}", nested("|%|", 3)),
+        format!(r"\frac{{1}}{{{0}+1}}+\frac{{1}}{{{0}+1}}", nested("|%|", 3)),
+        format!("2^{{6^{{{0}}}}}+30030^{{{0}}}", nested("|%|", 3)),
         repeat(r"\boxed{", 20_000),
         repeat(r"\boxed{1}", 20_000),
         repeat("$1$ ", 50_000),
         repeat("answer is ", 50_000),
         repeat("the answer ", 50_000),
+        format!("The answer is {}", repeat(r"\(", 250_000)),
+        format!("The answer is {}", repeat(r"\[", 250_000)),
+        format!("The answer is ${}", repeat(r"\$", 250_000)),
+        format!("The answer is $a${}1", repeat(r"\$", 250_000)),
+        format!("The answer is {}", repeat("$$ ", 150_000)),
+        format!(r"The answer is \(a{}", repeat(r"$\) \(", 80_000)),
+        format!(r"\boxed{{5}} the answer is {}", repeat(r"\(", 250_000)),
+        format!("The final answer is:\n{}", repeat(r"\(", 250_000)),
+        repeat(r"\(", 250_000),
+        repeat("answer: the answer is ", 50_000),
+        repeat("=1", 10_000),
+        repeat("(1", 10_000),
+        format!("The answer is {}", repeat("not 1 ", 100_000)),
+        format!("The answer is {}", repeat("n't=1", 100_000)),
+        format!("The answer is 1 apple {}", repeat("or so ", 100_000)),
+        repeat("correct option is best choice is ", 20_000),
         repeat(r"\text{", 2_000),
         repeat("1 ", 1_000),
         repeat("!", 2_000),

@@ -100,6 +100,142 @@ fn choices_with_their_text() {
 }
 
 #[test]
+fn two_options_are_none() {
+    for found in [
+        r"\boxed{(A) \text{ or } (B)}",
+        r"\boxed{(A) \text{ and } (B)}",
+        r"\boxed{(A) (B)}",
+        r"\boxed{(A)\ (B)}",
+        r"\boxed{A) B)}",
+        r"\boxed{A. B.}",
+        r"\boxed{A. B}",
+        r"\boxed{(A) \& (B)}",
+        r"\boxed{(A) \vee (B)}",
+        r"\boxed{(A) \text{ is false}}",
+        r"\boxed{\text{(A) and (B)}}",
+        "Answer: (A) is wrong, (B) is right.",
+        "The answer cannot be A.",
+        "The answer is not A.",
+        "The answer isn't (A).",
+    ] {
+        assert!(!verify("A", found).equal, "{found}");
+    }
+}
+
+#[test]
+fn options_with_their_reasons() {
+    check(
+        &[
+            ("B", "The answer is B because C fails."),
+            ("B", "The answer is B, since C fails."),
+            ("B", "The answer is B - Paris."),
+            ("B", "The correct option is (B)."),
+            ("B", "The correct choice is B."),
+            ("B", "The best choice is (B), not (C)."),
+        ],
+        &[
+            ("C", "The answer is B because C fails."),
+            ("B", "The correct option is not (B)."),
+            ("A", r"\boxed{A - B}"),
+        ],
+    );
+}
+
+#[test]
+fn words_keep_what_their_braces_group() {
+    check(
+        &[
+            (r"\max\{\frac{1}{12},3\}", r"\boxed{\max\{\frac1{12}, 3\}}"),
+            (r"\text{no solution}", r"\boxed{\text{No }\text{solution}}"),
+        ],
+        &[
+            (r"\max\{\frac{1}{12},3\}", r"\boxed{\max\{\frac{11}{2},3\}}"),
+            (r"\max\{\frac1{12},3\}", r"\boxed{\max\{\frac{11}2,3\}}"),
+        ],
+    );
+}
+
+#[test]
+fn words_that_change_a_number() {
+    for found in [
+        "cannot be 5",
+        "can't be 5",
+        "would not be 5",
+        "should not be 5",
+        "could never be 5",
+        "isn't 5",
+        "is not $5$",
+        "is certainly not 5",
+        "is less than $5$",
+        "is minus 5",
+        "is negative 5",
+        "is minus $5$",
+        "is −5 dollars",
+        "is the square root of 5",
+        "is the square root of $5$",
+        "is the reciprocal of 5",
+        "is twice 5",
+        "is half of 5",
+        "is 5 squared",
+        "is $5$ squared",
+        "is 5 plus 3",
+        "is 5 times 3",
+        "is $5$ times $3$",
+        "is 5 divided by 2",
+        "is 5 over 8",
+        "is 5 out of 8",
+        "is 5 to the power of 3",
+        "is 5 less than 20",
+        "is 5 hours 20 minutes",
+        "is $5$ feet and $3$ inches",
+        "is 5, 6 and something else",
+        "is 5 and a half",
+        "is any number but 5",
+        "is 5 percent of 40",
+        "is 5 or perhaps six",
+        "is 5x because x is free",
+        "was 5 at first, but it turned out to be 6",
+        "is 5, which is wrong",
+        "is 5 minus 2, which is 3",
+        "is 5, so that in total we have 8",
+        "is 5? No",
+    ] {
+        let found = format!("The answer {found}.");
+        assert!(!verify("5", &found).equal, "{found}");
+    }
+    check(
+        &[
+            ("-5", "The answer is negative 5."),
+            ("-5", "The answer is minus 5 degrees"),
+            ("5", "The answer is 5, not 6."),
+            ("5", "The answer is not 6 but 5."),
+            ("5", "The answer is 5, since 2 + 3 = 5."),
+            ("5", "The answer is 5 because 8 - 3 is 5."),
+            ("5", "The answer is 5 dollars for 3 days."),
+            ("5", "The answer is $5$, so she has $5$ apples."),
+            ("5", "The answer is **5** apples."),
+            (
+                "5",
+                "The answer is approximately 5 to the nearest whole number.",
+            ),
+            ("5", "The answer is that Tom has 5 apples (2 + 3)."),
+            ("5", "The answer is 5 more apples."),
+            ("5", "The answer is given by $5$."),
+            ("5", "The answer is 5</answer>"),
+        ],
+        &[
+            ("20", "The answer is 20 minus 5, which is 15."),
+            ("12", "The answer is not $12$."),
+            ("5", "It is not $5$."),
+            ("5", "The answer is 5. No, the answer is not 5."),
+            ("113", "Final answer: $m-n=113$, so $m+n=131$"),
+            ("600", "Final answer: $m-n=600$, so $m+n=60$"),
+            ("5", r"The answer is $5\text{ (mod }7)$."),
+        ],
+    );
+}
+
+#[test]
 fn values_of_functions() {
     check(
         &[
