@@ -81,15 +81,13 @@ fn boxed_at(text: &str, start: usize) -> Option<(Range<usize>, Range<usize>)> {
     }
     let mut depth = 0_usize;
     let mut escaped = false;
-    for (offset, c) in text[open..].char_indices() {
-        match c {
-            _ if escaped => {
-                escaped = false;
-                continue;
-            }
-            '\\' => escaped = true,
-            '{' => depth += 1,
-            '}' => {
+    // By bytes, since boxes that stay open are each searched to the end of the text; all that counts is ASCII.
+    for (offset, byte) in text.as_bytes()[open..].iter().enumerate() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = true,
+            b'{' => depth += 1,
+            b'}' => {
                 depth -= 1;
                 if depth == 0 {
                     let end = open + offset;
