@@ -25,3 +25,23 @@ pub fn weights_hash(decoder: &Decoder) -> String {
     });
     hash.0.finalize().to_hex().to_string()
 }
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Device;
+    use didact_models::{Bits, DecoderConfig, DecoderOptions, Family};
+
+    use super::*;
+
+    #[test]
+    fn quantised_weights_are_part_of_it() {
+        let config =
+            DecoderConfig::new(DecoderOptions::new(Family::Llama, 64, 32, 64, 1, 2)).unwrap();
+        let decoder = |seed| Decoder::init(&config, seed, &Device::flex());
+        let hashes =
+            [Bits::Four, Bits::Eight].map(|bits| weights_hash(&decoder(7).quantise(bits).unwrap()));
+        assert_ne!(hashes[0], hashes[1]);
+        let again = weights_hash(&decoder(7).quantise(Bits::Four).unwrap());
+        assert_eq!(hashes[0], again);
+    }
+}

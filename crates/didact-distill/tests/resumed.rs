@@ -4,6 +4,7 @@ mod common;
 
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 
 use burn::tensor::Device;
 use didact_core::{Problem, Sampling};
@@ -12,6 +13,7 @@ use didact_distill::{
     AnswerRecord, Answers, AnswersConfig, CollectConfig, Collection, Examination,
     ExplanationRecord, ResumableFile, answers, collect,
 };
+use didact_reward::RltConfig;
 use didact_rl::rollout::RolloutModels;
 use didact_rl::{Observer, PreparedProblem, Progress, StopFlag, TeacherTask};
 use serde_json::json;
@@ -178,6 +180,26 @@ fn a_collection_killed_and_resumed_yields_the_same_file() {
         .unwrap_err()
         .to_string();
     assert!(error.contains("stage.seed differ"), "{error}");
+}
+
+#[test]
+fn a_collection_of_another_reward_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("collected.jsonl");
+    let mut world = world(2);
+    let config = CollectConfig::default();
+    world.collect(&path, &config, &mut ()).unwrap();
+    // It asks for the same scores and makes something else of them.
+    let other = RltConfig {
+        missing_tag_penalty: -2.0,
+        ..RltConfig::default()
+    };
+    world.task.reward = Arc::new(other.resolve().unwrap());
+    let error = world
+        .collect(&path, &config, &mut ())
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("(stage.reward differ)"), "{error}");
 }
 
 fn config() -> AnswersConfig {

@@ -151,15 +151,19 @@ mod tests {
 
     use super::*;
 
-    fn evaluate(reward: &CorrectnessReward, answer: Option<&str>, text: &str) -> Result<Outcome> {
-        let problem = Problem {
+    fn problem(answer: Option<&str>) -> Problem {
+        Problem {
             id: "p".to_owned(),
             question: "q".to_owned(),
             solution: "s".to_owned(),
             answer: answer.map(str::to_owned),
             reasoning_trace: None,
             domain: None,
-        };
+        }
+    }
+
+    fn evaluate(reward: &CorrectnessReward, answer: Option<&str>, text: &str) -> Result<Outcome> {
+        let problem = problem(answer);
         let sample = SampleScores {
             id: "p, sample 0".to_owned(),
             scores: Vec::new(),
@@ -226,14 +230,6 @@ mod tests {
     fn a_problem_without_answer_is_an_error() {
         let error = evaluate(&CorrectnessReward::default(), None, "1").unwrap_err();
         assert!(error.to_string().contains("problem p"), "{error}");
-        let problem = |answer: Option<&str>| Problem {
-            id: "p".to_owned(),
-            question: "q".to_owned(),
-            solution: "s".to_owned(),
-            answer: answer.map(str::to_owned),
-            reasoning_trace: None,
-            domain: None,
-        };
         let reward = CorrectnessReward::default();
         assert!(reward.accepts(&problem(Some("1"))).is_ok());
         for lacking in [None, Some(" ")] {

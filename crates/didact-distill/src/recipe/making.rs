@@ -314,8 +314,9 @@ impl Making<'_> {
         let eos: Vec<_> = task.tokenizer.eos().into_iter().collect();
         let sampling = stage.sampling.as_in_training();
         let resolved = sampling.resolve(teacher_context, &eos, task.end_tag())?;
-        let problems =
-            task.prepare(&self.problems(&stage.problems)?, resolved.max_prompt_tokens)?;
+        let mut problems = self.problems(&stage.problems)?;
+        problems.truncate(stage.collect.problems.unwrap_or(usize::MAX));
+        let problems = task.prepare(&problems, resolved.max_prompt_tokens)?;
         let engine =
             |decoder: &Decoder| self.engine(decoder.clone(), &sampling.engine, &task.tokenizer);
         let mut models = RolloutModels {
@@ -395,7 +396,9 @@ impl Making<'_> {
         let task = self.task(&[&stage.model], reward)?;
         let student = self.load(&stage.model)?;
         let context = student.config().max_position_embeddings;
-        let problems = task.prepare(&self.problems(&stage.problems)?, context)?;
+        let mut problems = self.problems(&stage.problems)?;
+        problems.truncate(stage.answers.problems.unwrap_or(usize::MAX));
+        let problems = task.prepare(&problems, context)?;
         let judge = stage.judge.judge();
         let mut examination = Examination {
             student: &mut self.engine(student, &EngineConfig::default(), &task.tokenizer),

@@ -202,6 +202,10 @@ impl Recipe {
                 answer: stage.answer,
             });
         }
+        let judge = match stage {
+            Stage::Evaluate(stage) => Some(stage.judge.judge()),
+            _ => None,
+        };
         for (key, name) in stage.problems() {
             let Some(mut problems) = self.find_problems(name, format)? else {
                 continue;
@@ -210,10 +214,9 @@ impl Recipe {
             task.prepare(&problems, max_prompt_tokens)?;
             for problem in &problems {
                 reward.accepts(problem)?;
-                if let Stage::Evaluate(evaluate) = stage {
-                    let accepted = evaluate.judge.judge().accepts(problem);
-                    accepted.map_err(|why| Error::Stage {
-                        stage: evaluate.name.clone(),
+                if let Some(judge) = &judge {
+                    judge.accepts(problem).map_err(|why| Error::Stage {
+                        stage: stage.name().to_owned(),
                         problem: format!("problem {}: {why}", problem.id),
                     })?;
                 }

@@ -122,7 +122,7 @@ fn inside(tokens: &[Token]) -> &[Token] {
             Kind::Close(_) => {
                 depth = depth.saturating_sub(1);
                 if depth == 0 {
-                    return &tokens[1..at];
+                    return tokens.get(1..at).unwrap_or_default();
                 }
             }
             _ => {}
